@@ -1,0 +1,171 @@
+// Shared by all panels, in front of each panel's own module: elements, encoded frames, a latency clock.
+
+function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.startsWith("aria-") || name.startsWith("data-") || name === "role") made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  // JupyterLab looks at the focused element only; on an ancestor the attribute is not seen and `a` inserts a cell.
+  if (made.tabIndex >= 0) made.dataset.lmSuppressShortcuts = "true";
+  made.append(...children);
+  return made;
+}
+
+function debounceFrame(work) {
+  let asked = 0;
+  const ask = () => { asked ||= requestAnimationFrame(now => { asked = 0; work(now); }); };
+  ask.cancel = () => { cancelAnimationFrame(asked); asked = 0; };
+  return ask;
+}
+
+function throttle(work, milliseconds) {
+  let timer = 0;
+  const ask = () => { timer ||= setTimeout(() => { timer = 0; work(); }, milliseconds); };
+  ask.cancel = () => { clearTimeout(timer); timer = 0; };
+  return ask;
+}
+
+// Encoded frames by (track, step); those near the playhead are kept decoded, up to a budget of bytes.
+class Frames {
+  #encoded = new Map();
+  #bitmaps = new Map();
+  #pixels = 1;
+  #decoding = false;
+  #closed = false;
+  playhead = 0;
+
+  constructor(tracks, arrived, budget = 64 * 2 ** 20) {
+    Object.assign(this, { tracks, arrived, budget });
+  }
+
+  add({ table }, view) {
+    let start = view.byteOffset;
+    const fresh = [];
+    for (const [track, step, length] of table) {
+      const key = `${track}/${step}`;
+      if (!this.#encoded.has(key)) {
+        this.#encoded.set(key, new Blob([new Uint8Array(view.buffer, start, length)]));
+        fresh.push([track, step]);
+      }
+      start += length;
+    }
+    if (fresh.length) this.arrived(fresh);
+    this.#decode();
+  }
+
+  has(track, step) { return this.#encoded.has(`${track}/${step}`); }
+
+  hasStep(step) {
+    for (let track = 0; track < this.tracks; track++) if (this.has(track, step)) return true;
+    return false;
+  }
+
+  // The decoded frame, or undefined until it is; moving the playhead near asks for it.
+  bitmap(track, step) { return this.#bitmaps.get(`${track}/${step}`); }
+
+  // A bitmap of the caller's own, for instance for a thumbnail; undefined if there is no such frame.
+  async decoded(track, step) {
+    const data = this.#encoded.get(`${track}/${step}`);
+    return data && createImageBitmap(data).catch(() => undefined);
+  }
+
+  move(step) {
+    this.playhead = step;
+    this.#decode();
+  }
+
+  async #decode() {
+    if (this.#decoding) return;
+    this.#decoding = true;
+    for (let keys; !this.#closed && (keys = this.#nearest(4 * this.tracks)).length;) {
+      await Promise.all(keys.map(key => this.#decodeOne(key)));
+      this.#evict();
+      if (!this.#closed) this.arrived([]);
+    }
+    this.#decoding = false;
+  }
+
+  async #decodeOne(key) {
+    try {
+      const bitmap = await createImageBitmap(this.#encoded.get(key));
+      this.#pixels = Math.max(this.#pixels, bitmap.width * bitmap.height);
+      if (this.#closed) bitmap.close();
+      else this.#bitmaps.set(key, bitmap);
+    } catch (error) {
+      console.warn(`frame ${key} cannot be decoded`, error);
+      this.#encoded.delete(key);
+    }
+  }
+
+  // Steps on either side of the playhead that may be kept decoded.
+  get #reach() { return Math.max(4, Math.floor(this.budget / (4 * this.#pixels * this.tracks) / 2)); }
+
+  #nearest(count) {
+    const keys = [];
+    const last = Math.max(0, ...Array.from(this.#encoded.keys(), key => +key.split("/")[1]));
+    for (let away = 0; away <= this.#reach && away <= last && keys.length < count; away++) {
+      for (const step of new Set([this.playhead + away, this.playhead - away])) {
+        for (let track = 0; track < this.tracks; track++) {
+          const key = `${track}/${step}`;
+          if (this.#encoded.has(key) && !this.#bitmaps.has(key)) keys.push(key);
+        }
+      }
+    }
+    return keys;
+  }
+
+  #evict() {
+    for (const [key, bitmap] of this.#bitmaps) {
+      if (Math.abs(key.split("/")[1] - this.playhead) <= this.#reach) continue;
+      bitmap.close();
+      this.#bitmaps.delete(key);
+    }
+  }
+
+  close() {
+    this.#closed = true;
+    for (const bitmap of this.#bitmaps.values()) bitmap.close();
+    this.#bitmaps.clear();
+    this.#encoded.clear();
+  }
+}
+
+// From an input event to the end of the task that follows its drawing, in milliseconds.
+class Clock {
+  #times = [];
+  #since = 0;
+  #channel = new MessageChannel();
+  moves = 0;
+
+  constructor() {
+    this.#channel.port1.onmessage = ({ data }) => {
+      this.moves += 1;
+      this.#times.push(performance.now() - data);
+      if (this.#times.length > 512) this.#times.shift();
+    };
+  }
+
+  input(event) { this.#since ||= event.timeStamp; }
+
+  painted() {
+    if (this.#since) this.#channel.port2.postMessage(this.#since);
+    this.#since = 0;
+  }
+
+  summary() {
+    const sorted = [...this.#times].sort((a, b) => a - b);
+    const at = share => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+    return sorted.length ? { moves: this.moves, p50_ms: at(0.5), p95_ms: at(0.95) } : {};
+  }
+
+  close() { this.#channel.port1.close(); }
+}
+
+// Side in CSS pixels at which pictures of `native` pixels are shown in a column of `room`: whole device pixels per
+// picture pixel when enlarged, so that every pixel comes out equally large.
+function pictureSide(native, room, ratio, cap = Math.max(384, Math.min(512, native))) {
+  const side = Math.min(room, cap);
+  const times = Math.floor(side * ratio / native);
+  return times >= 1 ? times * native / ratio : side;
+}

@@ -1,0 +1,506 @@
+// The scrubber: one playhead per model, shared by its views; nothing is asked of the kernel while it moves.
+
+const NARROWEST = 104, GAP = 16, STRIP = 48;
+const SPEEDS = [0.5, 1, 2, 4];
+const STEPS_PER_SECOND = 8;
+
+// What all views of a model share: the frames, the playhead, what goes back to the kernel.
+class Playhead {
+  #views = new Set();
+  held = false;
+
+  constructor(model) {
+    this.model = model;
+    this.step = model.get("index");
+    this.clock = new Clock();
+    this.frames = new Frames(model.get("tracks").length, fresh => this.tell(fresh));
+    this.sendLive = throttle(() => this.#send("live"), 50);
+    model.on("change:_frames", () => this.#load());
+    model.on("change:index", () => { if (!this.held) this.#place(model.get("index")); });
+    model.on("msg:custom", (message, buffers) => this.#hear(message, buffers ?? []));
+    this.frames.move(this.step);
+    this.#load();
+  }
+
+  get length() { return this.model.get("length"); }
+
+  join(view, signal) {
+    this.#views.add(view);
+    signal.addEventListener("abort", () => this.#views.delete(view));
+  }
+
+  tell(fresh = []) { for (const view of this.#views) view(fresh); }
+
+  move(step) {
+    this.#place(Math.max(0, Math.min(this.length - 1, step)));
+  }
+
+  commit() {
+    this.sendLive.cancel();
+    this.model.set("live", this.step);
+    this.model.set("_timing", this.clock.summary());
+    this.#send("index");
+  }
+
+  #place(step) {
+    if (step === this.step) return;
+    this.step = step;
+    this.frames.move(step);
+    this.tell();
+  }
+
+  #send(name) {
+    this.model.set(name, this.step);
+    this.model.save_changes();
+  }
+
+  #load() {
+    const { table, blob } = this.model.get("_frames");
+    if (table.length) this.frames.add({ table }, blob);
+  }
+
+  #hear(message, [buffer]) {
+    if (message.kind !== "frames") return;
+    const view = buffer ?? new DataView(Uint8Array.from(atob(message.base64), c => c.charCodeAt(0)).buffer);
+    this.frames.add(message, ArrayBuffer.isView(view) ? view : new DataView(view));
+  }
+
+  close() {
+    this.sendLive.cancel();
+    this.frames.close();
+    this.clock.close();
+  }
+}
+
+const plainNumber = (value, digits = 3) =>
+  value === Infinity ? "∞" : value === -Infinity ? "−∞" : value.toPrecision(digits).replace(/e([+-])/, "e$1").replace("-", "−");
+
+// What is known of a step, as [name, text] pairs in the order they are shown.
+function readings(model, step) {
+  const read = [["step", `${step + 1} / ${model.get("length")}`]];
+  const t = model.get("timesteps")[step];
+  if (t !== undefined) read.push(["t", t < 0 ? "clean" : String(t)]);
+  const alphaBar = model.get("alpha_bar")[step];
+  if (alphaBar !== undefined) {
+    read.push(["ᾱ", plainNumber(alphaBar)]);
+    read.push(["σ", plainNumber(Math.sqrt((1 - alphaBar) / alphaBar))]);
+    read.push(["log-SNR", plainNumber(Math.log(alphaBar / (1 - alphaBar)))]);
+  }
+  return read;
+}
+
+// Share of noise at each step in [0, 1], or none if nothing tells.
+function noiseLevels(model) {
+  const alphaBar = model.get("alpha_bar"), timesteps = model.get("timesteps");
+  if (alphaBar.length) return alphaBar.map(a => Math.sqrt(1 - a));
+  const top = Math.max(...timesteps, 1);
+  return timesteps.map(t => Math.max(0, t) / top);
+}
+
+const stepAt = (x, width, length) => Math.max(0, Math.min(length - 1, Math.floor(x / width * length)));
+const centre = (step, width, length) => (step + 0.5) * width / length;
+
+// Thumbnails that fit side by side: which step each shows, and where each begins.
+function stripCells(width, length, wanted = STRIP) {
+  const count = Math.max(1, Math.min(length, Math.floor(width / wanted)));
+  return Array.from({ length: count }, (_, cell) => ({
+    x: cell * width / count,
+    width: width / count,
+    step: Math.min(length - 1, Math.floor((cell + 0.5) * length / count)),
+  }));
+}
+
+// Every how many steps a tick, or a number under it, has room.
+function tickEvery(width, length, room) {
+  for (let size = 1; ; size *= 10) {
+    for (const digit of [1, 2, 5]) if (digit * size * width / length >= room) return digit * size;
+  }
+}
+
+class View {
+  hover = null;
+  #playing = 0;
+  #speed = 1;
+  #last = 0;
+  #owed = 0;
+  #width = 0;
+  #shown = [];
+
+  constructor(model, playhead, root, signal) {
+    Object.assign(this, { model, playhead, root, signal });
+    this.#build();
+    this.paint = debounceFrame(now => this.#frame(now));
+    playhead.join(fresh => this.#arrived(fresh), signal);
+    this.#listen();
+    const observer = new ResizeObserver(() => this.#resize());
+    observer.observe(root);
+    signal.addEventListener("abort", () => { observer.disconnect(); this.paint.cancel(); });
+    this.#status();
+  }
+
+  // --- the page
+
+  #build() {
+    const { model } = this;
+    this.figures = model.get("tracks").map((name, track) => this.#figure(name, track));
+    this.strip = element("canvas", { className: "kit-strip" });
+    this.rail = element("canvas", { className: "kit-rail" });
+    this.gaps = element("div", { className: "kit-gaps" });
+    this.cell = element("div", { className: "kit-cell" });
+    this.ghost = element("div", { className: "kit-cell kit-ghost" });
+    this.knob = element("div", { className: "kit-knob" });
+    this.ticks = element("div", { className: "kit-ticks" });
+    this.slider = element("div", { className: "kit-slider", tabIndex: 0, role: "slider", "aria-valuemin": 0,
+      "aria-label": model.get("title") || "Step of the path" },
+      this.strip, this.rail, this.gaps, this.ghost, this.cell, this.knob, this.ticks);
+    this.play = element("button", { type: "button", className: "kit-button kit-play", "aria-label": "Play" });
+    this.speed = element("button", { type: "button", className: "kit-button kit-speed", title: "Speed" }, "1×");
+    this.speed.setAttribute("aria-label", "Speed 1×");
+    this.stop = element("button", { type: "button", className: "kit-button kit-stop" }, "Stop");
+    this.state = element("span", { className: "kit-state", role: "status" });
+    this.label = element("div", { className: "kit-label" });
+    this.read = element("dl", { className: "kit-readings" });
+    this.error = element("div", { className: "kit-error", role: "alert", hidden: true });
+    this.card = element("div", { className: "kit-card" },
+      element("header", {}, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
+      this.error,
+      element("div", { className: "kit-pictures" }, ...this.figures.map(({ figure }) => figure)),
+      this.slider,
+      element("footer", {}, this.play, this.speed, this.read, this.label));
+    this.root.append(this.card);
+  }
+
+  #figure(name, track) {
+    const canvas = element("canvas", { role: "img" });
+    const frame = element("div", { className: "kit-frame" }, canvas);
+    const caption = element("figcaption", {}, name);
+    caption.hidden = !name;
+    canvas.classList.toggle("kit-pixelated", this.model.get("pixelated")[track]);
+    return { canvas, frame, track, name, figure: element("figure", {}, frame, caption) };
+  }
+
+  #resize() {
+    const width = this.root.clientWidth;
+    if (!width) return;
+    const inner = width - 2 * GAP, count = this.figures.length;
+    const columns = Math.max(1, Math.min(count, Math.floor((inner + GAP) / (NARROWEST + GAP))));
+    const room = Math.floor((inner - GAP * (columns - 1)) / columns);
+    const native = Math.max(1, ...this.model.get("sizes").flat());
+    const side = pictureSide(native, room, devicePixelRatio);
+    for (const figure of this.figures) this.#fit(figure, side);
+    const pictures = columns * side + (columns - 1) * GAP;
+    this.#width = Math.min(inner, Math.max(pictures, 480));
+    this.card.style.width = `${this.#width}px`;
+    this.#timeline();
+  }
+
+  // A canvas holds the picture's own pixels, and the browser enlarges them; only to shrink is it made smaller.
+  #fit({ canvas, frame, track }, side) {
+    const [w, h] = this.model.get("sizes")[track];
+    const scale = side / Math.max(w, h, 1);
+    frame.style.width = `${w ? w * scale : side}px`;
+    frame.style.height = `${h ? h * scale : side}px`;
+    canvas.width = Math.max(1, Math.min(w, Math.round(w * scale * devicePixelRatio)));
+    canvas.height = Math.max(1, Math.min(h, Math.round(h * scale * devicePixelRatio)));
+    this.#shown[track] = undefined;
+  }
+
+  #timeline() {
+    if (!this.#width) return;
+    const { length } = this.playhead;
+    this.slider.setAttribute("aria-valuemax", length - 1);
+    this.cells = stripCells(this.#width, length);
+    for (const [canvas, height] of [[this.strip, STRIP], [this.rail, 10]]) {
+      canvas.width = Math.round(this.#width * devicePixelRatio);
+      canvas.height = Math.round(height * devicePixelRatio);
+    }
+    for (const cell of this.cells) this.#thumbnail(cell);
+    this.#grain();
+    this.#drawTicks();
+    this.#drawGaps();
+    this.#readings();
+    this.paint();
+  }
+
+  async #thumbnail({ x, width, step }) {
+    const bitmap = await this.playhead.frames.decoded(0, step);
+    if (!bitmap) return;
+    const ratio = devicePixelRatio, context = this.strip.getContext("2d");
+    const left = Math.round(x * ratio), w = Math.round((x + width) * ratio) - left, h = this.strip.height;
+    const scale = Math.max(w / bitmap.width, h / bitmap.height);
+    const sw = w / scale, sh = h / scale;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(bitmap, (bitmap.width - sw) / 2, (bitmap.height - sh) / 2, sw, sh, left, 0, w, h);
+    bitmap.close();
+  }
+
+  // Static on the rail, as opaque as the noise is strong; where there is none the rail's own colour stays.
+  #grain() {
+    const levels = noiseLevels(this.model), context = this.rail.getContext("2d");
+    if (!levels.length) return;
+    const { width, height } = this.rail, image = context.createImageData(width, height);
+    for (let x = 0; x < width; x++) {
+      const at = Math.max(0, Math.min(levels.length - 1, x / width * levels.length - 0.5));
+      const [low, high] = [Math.floor(at), Math.ceil(at)];
+      const level = levels[low] + (at - low) * (levels[high] - levels[low]);
+      for (let y = 0; y < height; y++) {
+        image.data.set([...Array(3).fill(45 + 175 * Math.random()), 255 * level], 4 * (y * width + x));
+      }
+    }
+    context.putImageData(image, 0, 0);
+  }
+
+  #drawTicks() {
+    const { length } = this.playhead, timesteps = this.model.get("timesteps");
+    const every = tickEvery(this.#width, length, 6), named = tickEvery(this.#width, length, 44);
+    this.ticks.replaceChildren();
+    for (let step = 0; step < length; step += every) {
+      const tick = element("i", {});
+      tick.style.left = `${centre(step, this.#width, length)}px`;
+      if (step % named === 0) {
+        tick.className = "kit-named";
+        tick.append(element("span", {}, timesteps.length ? readings(this.model, step)[1][1] : String(step + 1)));
+      }
+      this.ticks.append(tick);
+    }
+  }
+
+  // Hatched stretches where no track has a picture yet.
+  #drawGaps() {
+    const { length, frames } = this.playhead, unit = this.#width / length;
+    this.gaps.replaceChildren();
+    for (let start = 0; start < length; start++) {
+      if (frames.hasStep(start)) continue;
+      let end = start;
+      while (end < length && !frames.hasStep(end)) end++;
+      const gap = element("div", {});
+      Object.assign(gap.style, { left: `${start * unit}px`, width: `${(end - start) * unit}px` });
+      this.gaps.append(gap);
+      start = end;
+    }
+  }
+
+  // Each reading as wide as its longest text, so that nothing moves when they change.
+  #readings() {
+    const { length } = this.playhead;
+    const all = Array.from({ length }, (_, step) => readings(this.model, step));
+    this.values = all[0].map(([, ], column) => {
+      const value = element("dd", {});
+      value.style.minWidth = `${Math.max(...all.map(read => read[column]?.[1].length ?? 0))}ch`;
+      return value;
+    });
+    this.read.replaceChildren(...all[0].map(([name], column) =>
+      element("div", {}, element("dt", {}, name), this.values[column])));
+    this.label.hidden = !this.model.get("labels").length;
+  }
+
+  #status() {
+    const status = this.model.get("status"), error = this.model.get("error");
+    this.card.dataset.status = status;
+    this.stop.hidden = status !== "running";
+    this.state.textContent = { running: "running", cancelled: "stopped" }[status] ?? "";
+    this.error.hidden = !error;
+    const trace = this.model.get("traceback");
+    const more = trace ? [element("details", {},
+      element("summary", { tabIndex: 0 }, "Traceback"), element("pre", { tabIndex: 0 }, trace))] : [];
+    this.error.replaceChildren(element("strong", {}, error), ...more);
+  }
+
+  // --- what happens
+
+  #arrived(fresh) {
+    if (fresh.length) {
+      const steps = new Set(fresh.filter(([track]) => track === 0).map(([, step]) => step));
+      for (const cell of this.cells ?? []) if (steps.has(cell.step)) this.#thumbnail(cell);
+      if (this.#width) this.#drawGaps();
+      this.#shown = [];
+    }
+    this.paint();
+  }
+
+  #listen() {
+    const { model, slider, signal } = this;
+    const on = (target, type, hear) => target.addEventListener(type, hear, { signal });
+    on(slider, "pointerdown", event => this.#press(event));
+    on(slider, "pointermove", event => this.#point(event));
+    on(slider, "pointerup", () => this.#release());
+    on(slider, "pointercancel", () => this.#release());
+    on(slider, "pointerleave", () => this.#preview(null));
+    on(slider, "keydown", event => this.#key(event));
+    on(slider, "keyup", event => { if (this.#target(event) !== undefined) this.playhead.commit(); });
+    on(this.play, "click", () => this.#toggle());
+    on(this.speed, "click", () => this.#faster());
+    on(this.stop, "click", () => model.send({ kind: "stop" }));
+    const observed = { "change:length": () => this.#timeline(), "change:sizes": () => this.#resize(),
+      "change:status": () => this.#status(), "change:error": () => this.#status() };
+    for (const [name, hear] of Object.entries(observed)) {
+      model.on(name, hear);
+      signal.addEventListener("abort", () => model.off(name, hear));
+    }
+  }
+
+  #stepOf(event) {
+    const box = this.slider.getBoundingClientRect();
+    return stepAt(event.clientX - box.left, box.width, this.playhead.length);
+  }
+
+  #press(event) {
+    if (event.button) return;
+    this.#pause();
+    this.slider.setPointerCapture(event.pointerId);
+    this.playhead.held = true;
+    this.hover = null;
+    this.playhead.clock.input(event);
+    this.playhead.move(this.#stepOf(event));
+    this.playhead.commit();
+    this.paint();
+  }
+
+  #point(event) {
+    const step = this.#stepOf(event);
+    if (this.playhead.held) {
+      if (step === this.playhead.step) return;
+      this.playhead.clock.input(event);
+      this.playhead.move(step);
+      this.playhead.sendLive();
+    } else if (step !== this.hover && event.pointerType !== "touch") {
+      this.#preview(step);
+    }
+  }
+
+  #preview(step) {
+    this.hover = step;
+    this.playhead.frames.move(step ?? this.playhead.step);
+    this.paint();
+  }
+
+  #release() {
+    if (!this.playhead.held) return;
+    this.playhead.held = false;
+    this.playhead.commit();
+  }
+
+  // The step a key leads to, or undefined.
+  #target({ key, shiftKey }) {
+    const { step, length } = this.playhead, stride = shiftKey ? 10 : 1;
+    return { ArrowLeft: step - stride, ArrowDown: step - stride, ArrowRight: step + stride, ArrowUp: step + stride,
+      PageDown: step - 10, PageUp: step + 10, Home: 0, End: length - 1 }[key];
+  }
+
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = this.#target(event);
+    if (event.key !== " " && target === undefined) return;
+    event.preventDefault();
+    if (event.key === " ") return this.#toggle();
+    this.#pause();
+    this.hover = null;
+    this.playhead.clock.input(event);
+    this.playhead.move(target);
+    this.playhead.sendLive();
+    this.paint();
+  }
+
+  #toggle() {
+    if (this.#playing) return this.#pause();
+    if (this.playhead.step === this.playhead.length - 1) this.playhead.move(0);
+    this.#playing = this.#speed;
+    this.#last = this.#owed = 0;
+    this.hover = null;
+    this.#button();
+    this.paint();
+  }
+
+  #pause() {
+    if (!this.#playing) return;
+    this.#playing = 0;
+    this.#button();
+    this.playhead.commit();
+  }
+
+  #button() {
+    this.play.classList.toggle("kit-playing", this.#playing > 0);
+    this.play.setAttribute("aria-label", this.#playing ? "Pause" : "Play");
+  }
+
+  #faster() {
+    this.#speed = SPEEDS[(SPEEDS.indexOf(this.#speed) + 1) % SPEEDS.length];
+    if (this.#playing) this.#playing = this.#speed;
+    this.speed.textContent = `${this.#speed}×`;
+    this.speed.setAttribute("aria-label", `Speed ${this.#speed}×`);
+  }
+
+  #advance(now) {
+    this.#owed += this.#last ? (now - this.#last) / 1000 * STEPS_PER_SECOND * this.#playing : 0;
+    this.#last = now;
+    const whole = Math.floor(this.#owed);
+    this.#owed -= whole;
+    this.playhead.move(this.playhead.step + whole);
+    if (this.playhead.step === this.playhead.length - 1) this.#pause();
+  }
+
+  // --- painting
+
+  #frame(now) {
+    if (!this.#width) return;
+    if (this.#playing) this.#advance(now);
+    const { length, step } = this.playhead, at = this.hover ?? step;
+    const drawn = this.figures.map(figure => this.#draw(figure, at)).every(Boolean);
+    this.card.classList.toggle("kit-preview", this.hover !== null && this.hover !== step);
+    this.#mark(this.cell, step);
+    this.#mark(this.ghost, at);
+    this.knob.style.transform = `translateX(${centre(step, this.#width, length)}px)`;
+    this.#write(at);
+    if (drawn) this.playhead.clock.painted();
+    if (this.#playing) this.paint();
+  }
+
+  // True once the picture shown is the one wanted. Until it is decoded, the one before stays.
+  #draw({ canvas, frame, track }, step) {
+    if (this.#shown[track] === step) return true;
+    const { frames } = this.playhead, bitmap = frames.bitmap(track, step);
+    const missing = !frames.has(track, step);
+    if (!missing && !bitmap) return false;
+    frame.classList.toggle("kit-missing", missing);
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    if (bitmap) context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+    this.#shown[track] = step;
+    return true;
+  }
+
+  #mark(mark, step) {
+    const { x, width } = this.cells[Math.min(this.cells.length - 1,
+      Math.floor((step + 0.5) * this.cells.length / this.playhead.length))];
+    Object.assign(mark.style, { transform: `translateX(${x}px)`, width: `${width}px` });
+  }
+
+  #write(step) {
+    const read = readings(this.model, step);
+    read.forEach(([, text], column) => { this.values[column].textContent = text; });
+    const label = this.model.get("labels")[step] ?? "";
+    this.label.textContent = label;
+    this.slider.setAttribute("aria-valuenow", this.playhead.step);
+    this.slider.setAttribute("aria-valuetext",
+      [...readings(this.model, this.playhead.step).map(pair => pair.join(" ")), label].filter(Boolean).join(", "));
+  }
+}
+
+export default () => {
+  let playhead;
+  return {
+    initialize({ model }) {
+      playhead = new Playhead(model);
+      return () => playhead.close();
+    },
+    render({ model, el, signal }) {
+      const ended = new AbortController();
+      signal?.addEventListener("abort", () => ended.abort());
+      const root = element("div", { className: "kit-panel kit-noise" });
+      el.append(root);
+      new View(model, playhead, root, ended.signal);
+      return () => ended.abort();
+    },
+  };
+};

@@ -1,0 +1,374 @@
+"""NoiseScrubber: the pictures of a path under one playhead, scrubbed in the browser with no kernel call.
+
+Notation: alpha_bar is ᾱ, the share of signal in the variance; sigma = sqrt((1 - ᾱ) / ᾱ) the noise per unit
+of signal; log-SNR = log(ᾱ / (1 - ᾱ)). Step 0 is the first picture of the path, whatever its noise.
+"""
+
+import base64
+import contextlib
+import sys
+import threading
+import traceback
+import weakref
+from collections.abc import Iterator, Mapping
+
+import traitlets
+
+from kit.panels._panel import Panel, source
+from kit.panels._pictures import STRIP_COLUMNS, as_picture, encode, png, sheet, strip
+
+MAX_BYTES = 64 * 2**20
+PIXELATED_SIDE = 64  # up to here a picture is rather a tensor, and its pixels are what one wants to see
+
+
+class Reel:
+    """Encoded frames of named tracks on one playhead.
+
+    `rows` holds (track, step, bytes) in the order of arrival; a row is appended whole, so that a thread may
+    read while another adds. `sizes` holds [width, height] of each track, [0, 0] until its first picture.
+    """
+
+    def __init__(self, tracks):
+        self.tracks = list(tracks)
+        self.sizes = [[0, 0] for _ in self.tracks]
+        self.rows = []
+        self.bytes = 0
+
+    def add(self, step, item):
+        """Check and encode one step, a picture or {track: picture or None}; returns its new rows."""
+        item = as_tracks(item)
+        if list(item) != self.tracks:
+            raise ValueError(f"frames[{step}]: got tracks {list(item)}, wanted {self.tracks} as in the first")
+        rows = [
+            self._row(track, step, item[name]) for track, name in enumerate(item) if item[name] is not None
+        ]
+        if step == 0 and not rows:
+            raise ValueError("frames[0]: got no picture in any track, wanted at least one")
+        self.bytes += sum(len(data) for _, _, data in rows)
+        if self.bytes > MAX_BYTES:
+            raise ValueError(
+                f"frames[{step}]: got {self.bytes / 2**20:.0f} MB of pictures so far, wanted at most "
+                f"{MAX_BYTES / 2**20:.0f} MB: give every k-th step, or smaller pictures"
+            )
+        self.rows += rows
+        return rows
+
+    def _row(self, track, step, value):
+        name = f"frames[{step}]" + (f" of track {self.tracks[track]!r}" if self.tracks[track] else "")
+        picture = as_picture(value, name)
+        size = [picture.shape[1], picture.shape[0]]
+        if self.sizes[track] not in ([0, 0], size):
+            got, wanted = ("x".join(map(str, s)) for s in (size, self.sizes[track]))
+            raise ValueError(f"{name}: got {got} pixels (w x h), wanted {wanted} as in the frames before")
+        self.sizes[track] = size
+        return track, step, encode(picture)
+
+    def get(self, track, step):
+        return next((data for t, s, data in self.rows if (t, s) == (track, step)), None)
+
+    def clear(self):
+        self.rows, self.bytes = [], 0
+
+
+def pack(rows):
+    """Rows as the browser takes them: a table of [track, step, bytes] and all the bytes in one blob."""
+    return {"table": [[t, s, len(data)] for t, s, data in rows], "blob": b"".join(data for *_, data in rows)}
+
+
+def as_tracks(item):
+    return dict(item) if isinstance(item, Mapping) else {"": item}
+
+
+class NoiseScrubber(Panel):
+    """Scrub along the pictures of a path: x_t, x0-hat, eps-hat, or any others, on one playhead.
+
+    frames: the pictures, each (3, h, w), (h, w, 3), (1, 3, h, w) or (h, w), values in [0, 1]; arrays, or
+        tensors on any device. One of
+        * a sequence of pictures, or a batch (n, 3, h, w);
+        * {"x_t": pictures, "x0-hat": pictures, ...}, tracks of equal length; None: no picture at that step;
+        * a generator of pictures or of {track: picture} steps. Its first step is taken at once, the others
+          in a thread while the panel is already there to scrub; Stop, `stop()` and `close()` end it after
+          its current step. (torch.no_grad() is per thread: put it inside the generator, or decorate it.)
+    timesteps: one integer per step, shown as t; any negative one is the clean end, below t = 0.
+    labels: one text per step.
+    alpha_bar: ᾱ of each step, in [0, 1]; the panel then shows ᾱ, sigma and log-SNR.
+    pixelated: True draws hard pixels, as for latents; by default so for pictures up to 64 pixels a side.
+    index: the step to open on, by default the last. While frames stream in, a playhead on the newest follows.
+
+    Pictures up to 128 pixels a side arrive lossless, larger ones as JPEG of quality 85; at most 2,048 pixels a
+    side and 64 MB altogether. Bad input is raised as TypeError or ValueError; what goes wrong in a generator
+    later is shown in the panel (traits `error`, `traceback`), for no cell is left to raise it.
+    """
+
+    _esm = source("_draw.js", "noise.js")
+
+    tracks = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    sizes = traitlets.List(help="[width, height] of each track in pixels").tag(sync=True)
+    length = traitlets.Int(help="steps known or expected").tag(sync=True)
+    timesteps = traitlets.List(traitlets.Int()).tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    alpha_bar = traitlets.List(traitlets.Float()).tag(sync=True)
+    pixelated = traitlets.List(traitlets.Bool(), help="per track").tag(sync=True)
+    index = traitlets.Int(help="the chosen step: set on release, by a key, or from Python").tag(sync=True)
+    live = traitlets.Int(help="the step under the hand, at most every 50 ms").tag(
+        sync=True, echo_update=False
+    )
+    _frames = traitlets.Any().tag(
+        sync=True, echo_update=False, to_json=lambda _, panel: pack(list(panel._reel.rows))
+    )
+    _timing = traitlets.Dict().tag(sync=True, echo_update=False)
+
+    def __init__(
+        self,
+        frames,
+        timesteps=None,
+        labels=None,
+        *,
+        title="",
+        alpha_bar=None,
+        pixelated=None,
+        index=None,
+        **kwargs,
+    ):
+        self._cancel, self._reel = (
+            threading.Event(),
+            Reel([]),
+        )  # close() needs them, even if the next line raises
+        steps = _steps(frames)
+        running = isinstance(steps, Iterator)
+        first = next(steps, None) if running else steps[0]
+        if first is None:
+            raise ValueError("frames: got a generator that yields nothing, wanted at least one picture")
+        notes = _notes(timesteps, labels, alpha_bar, None if running else len(steps))
+        self._reel = Reel(as_tracks(first))
+        for step, item in enumerate([first] if running else steps):
+            self._reel.add(step, item)
+        length = max([len(note) for note in notes.values()] + [1]) if running else len(steps)
+        super().__init__(
+            **notes,
+            title=title,
+            tracks=self._reel.tracks,
+            sizes=self._reel.sizes,
+            length=length,
+            pixelated=[
+                _pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes
+            ],
+            index=_index(index, length, 0 if running else length - 1),
+            status="running" if running else "idle",
+            **kwargs,
+        )
+        self.live = self.index
+        self._cached = (0, b"")
+        self._worker = None
+        self.on_msg(self._hear)
+        if running:
+            self._start(steps)
+
+    # --- frames that arrive while the panel is open
+
+    def _start(self, steps):
+        # The thread holds the panel only between steps: a generator that hangs must not keep it alive.
+        arguments = (weakref.ref(self), steps, self._cancel)
+        self._worker = threading.Thread(target=_stream, args=arguments, name="NoiseScrubber", daemon=True)
+        self._worker.start()
+
+    def _append(self, step, item):
+        if self._known and step >= self.length:
+            raise ValueError(
+                f"frames: got more than the {self.length} steps that timesteps or labels announced"
+            )
+        follow = self.index == step - 1
+        rows = self._reel.add(step, item)
+        with self.hold_sync():
+            self.length = max(self.length, step + 1)
+            self.sizes = [list(size) for size in self._reel.sizes]
+        self._send_rows(rows)
+        if follow:
+            self.index = step
+
+    @property
+    def _known(self):
+        return bool(self.timesteps or self.labels or self.alpha_bar)
+
+    def _send_rows(self, rows):
+        packed = pack(rows)
+        blob = packed.pop("blob")
+        if "google.colab" in sys.modules:  # its bridge carries JSON only, once a widget is open
+            self.send({"kind": "frames", **packed, "base64": base64.b64encode(blob).decode()})
+        else:
+            self.send({"kind": "frames", **packed}, buffers=[blob])
+
+    def _finish(self, status, error=None):
+        if error is not None:
+            self.traceback = "".join(traceback.format_exception(error))
+            self.error = f"{type(error).__name__}: {error}"
+        self.status = status
+        if "google.colab" not in sys.modules:
+            self.send_state(
+                "_frames"
+            )  # whoever missed a message, and the saved notebook, now have every frame
+
+    def _hear(self, _, content, buffers):
+        if content.get("kind") == "stop":
+            self.stop()
+
+    def stop(self):
+        """End a running generator after its current step. The frames so far stay."""
+        self._cancel.set()
+
+    def wait(self, timeout=None):
+        """Block until a running generator is done, at most `timeout` seconds; returns the panel."""
+        if self._worker is not None:
+            self._worker.join(timeout)
+        return self
+
+    # --- what comes back
+
+    @traitlets.validate("index", "live")
+    def _in_path(self, proposal):
+        if not 0 <= proposal.value < max(self.length, 1):
+            name = proposal.trait.name
+            raise traitlets.TraitError(f"{name}: got {proposal.value}, wanted 0 to {self.length - 1}")
+        return proposal.value
+
+    def stats(self):
+        """What the panel carries, and how fast it answered: a dict.
+
+        frames, bytes: what was sent; moves: inputs measured in the browser since it opened; p50_ms, p95_ms:
+        from an input event to its picture painted. The browser hands its measurements over with each choice.
+        """
+        return {"frames": len(self._reel.rows), "bytes": self._reel.bytes, "moves": 0, **self._timing}
+
+    def snapshot(self, index=None):
+        """PNG bytes of every track at one step (by default the chosen one), side by side, in full size."""
+        step = _index(index, self.length, self.index)
+        data = [self._reel.get(track, step) for track in range(len(self.tracks))]
+        side = max(max(size) for size in self.sizes)
+        return png(sheet([(self._caption(step), data)], self.tracks, side, smooth=not all(self.pixelated)))
+
+    def _static(self):
+        count = len(self._reel.rows)
+        if self._cached[0] != count:
+            self._cached = (count, self._strip())
+        return self._cached[1]
+
+    def _strip(self):
+        columns = min(self.length, STRIP_COLUMNS)
+        steps = [round(c * (self.length - 1) / max(columns - 1, 1)) for c in range(columns)]
+        rows = [(name, [self._reel.get(track, s) for s in steps]) for track, name in enumerate(self.tracks)]
+        return strip(rows, [self._caption(s) for s in steps], smooth=not all(self.pixelated))
+
+    def _caption(self, step):
+        if step >= len(self.timesteps):
+            return f"step {step}"
+        return f"t {self.timesteps[step]}" if self.timesteps[step] >= 0 else "clean"
+
+    def __repr__(self):
+        sizes = sorted({f"{w}x{h}" for w, h in self.sizes if w})
+        tracks = ", ".join(name for name in self.tracks if name)
+        parts = [
+            f"{self.length} steps",
+            *([f"of {tracks}"] if tracks else []),
+            *sizes,
+            f"at step {self.index}",
+        ]
+        return f"NoiseScrubber({', '.join(parts)}, {self.status})"
+
+    def close(self):
+        """End the panel and a generator that still runs (after its current step); frees the frames."""
+        self._cancel.set()
+        super().close()
+        self._reel.clear()
+        self._cached = (0, b"")
+
+
+def _stream(panel_ref, steps, cancel):
+    """Take the steps of a generator one by one into a panel, until one of them ends."""
+    status, error = "done", None
+    try:
+        for step, item in enumerate(steps, start=1):
+            panel = panel_ref()
+            if cancel.is_set() or panel is None:
+                status = "cancelled"
+                break
+            panel._append(step, item)
+            del panel
+        status = "cancelled" if cancel.is_set() else status
+    except Exception as problem:
+        status, error = "error", problem
+    with contextlib.suppress(Exception):
+        getattr(steps, "close", lambda: None)()
+    panel = panel_ref()
+    if panel is not None and panel.comm is not None:
+        panel._finish(status, error)
+
+
+def _steps(frames):
+    """The steps as a list, or as the iterator they were given as."""
+    if isinstance(frames, Iterator):
+        return frames
+    if isinstance(frames, Mapping):
+        return _zip_tracks(frames)
+    if isinstance(frames, str | bytes) or not hasattr(frames, "__iter__"):
+        wanted = "pictures: a sequence, {track: pictures} or a generator"
+        raise TypeError(f"frames: got {type(frames).__name__}, wanted {wanted}")
+    shape = tuple(getattr(frames, "shape", ()))
+    if shape and len(shape) != 4:
+        raise ValueError(f"frames: got one array of shape {shape}, wanted pictures: a list, or (n, 3, h, w)")
+    steps = list(frames)
+    if not steps:
+        raise ValueError("frames: got an empty sequence, wanted at least one picture")
+    return steps
+
+
+def _zip_tracks(tracks):
+    columns = {str(name): _steps(pictures) for name, pictures in tracks.items()}
+    columns = {name: list(pictures) for name, pictures in columns.items()}
+    lengths = {name: len(pictures) for name, pictures in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"frames: got tracks of different lengths {lengths}, wanted as many pictures in each"
+        )
+    if not any(lengths.values()):
+        raise ValueError("frames: got no pictures, wanted at least one track of at least one")
+    return [dict(zip(columns, step, strict=True)) for step in zip(*columns.values(), strict=True)]
+
+
+def _notes(timesteps, labels, alpha_bar, length):
+    """The texts and numbers beside the pictures, checked: one of each per step."""
+    notes = {}
+    if timesteps is not None:
+        notes["timesteps"] = _each(int, timesteps, "timesteps")
+    if labels is not None:
+        notes["labels"] = _each(str, labels, "labels")
+    if alpha_bar is not None:
+        notes["alpha_bar"] = _each(float, alpha_bar, "alpha_bar")
+        if not all(0 <= a <= 1 for a in notes["alpha_bar"]):
+            low, high = min(notes["alpha_bar"]), max(notes["alpha_bar"])
+            raise ValueError(f"alpha_bar: got values from {low:.4g} to {high:.4g}, wanted all in [0, 1]")
+    for name, note in notes.items():
+        length = len(note) if length is None else length
+        if len(note) != length:
+            raise ValueError(f"{name}: got {len(note)}, wanted {length}, one per step")
+    return notes
+
+
+def _each(kind, values, name):
+    try:
+        return [kind(value) for value in values]
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name}: got {values!r:.80}, wanted a sequence of {kind.__name__}, one per step"
+        ) from None
+
+
+def _index(index, length, default):
+    if index is None:
+        return default
+    if not 0 <= index < length:
+        raise ValueError(f"index: got {index}, wanted 0 to {length - 1}")
+    return int(index)
+
+
+def _pixelated(size):
+    return max(size) <= PIXELATED_SIDE
