@@ -1,4 +1,4 @@
-"""Runs walkthroughs from top to bottom, offline, and measures them; `python -m tests.notebooks` saves them."""
+"""Runs walkthroughs from top to bottom, offline, measured; `python -m tests.notebooks` saves the results."""
 
 import os
 import subprocess
@@ -51,6 +51,7 @@ def execute(path):
             resources={"metadata": {"path": str(cwd)}},
         )
         memory = _Memory(client)
+        client.on_notebook_complete = lambda **_: memory.read()
         started, error = time.monotonic(), ""
         try:
             with memory:
@@ -97,8 +98,11 @@ class _Memory:
 
     def _watch(self):
         while not self.done.wait(0.05):
-            if self.client.km is not None and self.client.km.has_kernel:
-                self.peak = max(self.peak, _resident(self.client.km.provisioner.pid))
+            self.read()
+
+    def read(self):
+        if self.client.km is not None and self.client.km.has_kernel:
+            self.peak = max(self.peak, _resident(self.client.km.provisioner.pid))
 
 
 def _resident(pid):

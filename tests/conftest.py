@@ -1,0 +1,36 @@
+"""What all tests share: a thrifty number of threads, and Chromium or a clear word about its absence."""
+
+import os
+
+import pytest
+
+from kit.__main__ import chromium as find_chromium
+
+# Two pytest workers on two cores; set before anything imports torch.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+NO_CHROMIUM = "no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)"
+
+
+def pytest_report_header():
+    return f"chromium: {find_chromium() or NO_CHROMIUM + '; the browser tests are skipped'}"
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that start a browser or a whole notebook share one worker: they would slow each other."""
+    for item in items:
+        if item.get_closest_marker("browser") or item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("alone"))
+
+
+def pytest_runtest_setup(item):
+    """Without a browser, a browser test fails on CI and is skipped, with its reason, anywhere else."""
+    if item.get_closest_marker("browser") and not find_chromium():
+        pytest.fail(NO_CHROMIUM) if os.environ.get("CI") else pytest.skip(NO_CHROMIUM)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of Chromium, for tests marked `browser`."""
+    return find_chromium()
