@@ -31,9 +31,11 @@ def real(name, value, low=-math.inf, high=math.inf):
         f"wanted a number from {low} to {high}" if math.isfinite(high - low) else "wanted a finite number"
     )
     try:
-        number = float(value)
+        number = None if isinstance(value, (str, bool)) else float(value)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"{name}: got {value!r}, {wanted}") from None
+        number = None
+    if number is None:
+        raise TypeError(f"{name}: got {value!r}, {wanted}")
     if not (math.isfinite(number) and low <= number <= high):
         raise ValueError(f"{name}: got {number}, {wanted}")
     return number

@@ -34,9 +34,8 @@ def test_alpha_bar_is_the_exact_product_of_what_each_step_keeps():
     betas = [0.1, 0.25, 0.5]
     kept = [Fraction(1) - Fraction(b) for b in betas]
     exact = [math.prod(kept[: i + 1]) for i in range(3)]
-    assert Schedule.from_betas(betas).alpha_bar.tolist() == pytest.approx(
-        [float(x) for x in exact], rel=1e-15
-    )
+    ours = Schedule.from_betas(betas).alpha_bar.tolist()
+    assert ours == pytest.approx([float(x) for x in exact], rel=1e-15)
 
 
 def test_ddpm_leaves_four_parts_in_a_hundred_thousand_of_the_signal():
@@ -84,9 +83,8 @@ def test_noising_is_diffusers_noising():
 
 def test_velocity_is_diffusers_velocity():
     x0, eps, t = normal(3).float(), normal(3, seed=2).float(), torch.tensor([1, 481, 999])
-    torch.testing.assert_close(
-        SD.v_from_x0_eps(x0, eps, t), theirs().get_velocity(x0, eps, t), rtol=0, atol=1e-5
-    )
+    velocity = theirs().get_velocity(x0, eps, t)
+    torch.testing.assert_close(SD.v_from_x0_eps(x0, eps, t), velocity, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("t", [1, 481, 981])
@@ -150,7 +148,12 @@ def test_timesteps_are_diffusers_for_every_number_of_steps(spacing, offset):
         if (spacing, offset, steps) == ("leading", 1, 1000):
             continue  # theirs names timestep 1000, which does not exist: the test of offsets below
         other.set_timesteps(steps)
-        assert SD.timesteps(steps, spacing, offset).tolist() == other.timesteps.tolist()[:steps], steps
+        expected = other.timesteps.tolist()
+        if spacing == "trailing" and len(expected) == steps + 1:
+            assert (
+                expected.pop() == -1
+            )  # 61 steps and 61 other numbers: rounding gives theirs one step too many
+        assert SD.timesteps(steps, spacing, offset).tolist() == expected, steps
 
 
 def test_spacings_are_those_of_their_definitions():
@@ -177,12 +180,12 @@ def test_spacings_are_those_of_their_definitions():
         (lambda: Schedule.from_betas([[0.1]]), r"betas: got \[\[0.1\]\]"),
         (
             lambda: Schedule(torch.tensor([0.5, 0.9])),
-            r"alpha_bar: got shape \(2,\) from 0.5 to 0.9, wanted .*falling",
+            r"alpha_bar: got shape \(2,\) from 0.5 to 0.9, .*falling",
         ),
         (lambda: Schedule(torch.tensor([0.9, 0.0])), r"alpha_bar: .*at 0 a picture is all noise"),
         (
             lambda: Schedule(torch.tensor([0.9, 0.5]), 0.8),
-            r"final_alpha_bar: got 0.8, wanted a number from 0.8999",
+            r"final_alpha_bar: got 0.8, wanted .* from 0.899",
         ),
         (lambda: Schedule(torch.tensor([0.9, 0.5]), 1.1), r"final_alpha_bar: got 1.1, wanted .* to 1.0"),
     ],
@@ -221,12 +224,12 @@ X = torch.zeros(2, 4, 8, 8)
         ((X, X, torch.tensor([1, 1000])), "t: got 1000, wanted timesteps up to 999"),
         (
             (X, X, torch.tensor([1.0, 2.0])),
-            r"t: got torch.float32 of shape \(2,\), wanted an int or \(n,\) integers",
+            r"t: got torch.float32 of shape \(2,\), wanted an int or",
         ),
         ((X, X, torch.tensor([[1, 2]])), r"t: got torch.int64 of shape \(1, 2\)"),
         (
             (X, X, torch.tensor([1, 2, 3])),
-            r"t: got 3 timesteps for \(2, 4, 8, 8\), wanted one for each picture",
+            r"t: got 3 timesteps for \(2, 4, 8, 8\), wanted one",
         ),
         ((X, X[:1], 5), r"eps: got shape \(1, 4, 8, 8\), wanted \(2, 4, 8, 8\), the shape of x0"),
         ((X.long(), X, 5), "x0: got dtype torch.int64, wanted a floating-point tensor"),

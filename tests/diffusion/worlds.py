@@ -1,8 +1,8 @@
-"""Worlds whose noise prediction is known exactly, behind the same seam as a network: predict(x, t, cond) -> eps.
+"""Worlds whose noise prediction is known exactly, behind the seam of a network: predict(x, t, cond) -> eps.
 
-For clean latents of density p, the best prediction is eps = -noise * grad log p_t(x), where p_t is the density
-of x = signal x0 + noise eps. Signal and noise are worked out here from alpha_bar alone, so that a wrong
-schedule cannot make a wrong world that agrees with it. Everything is float64 unless x is not.
+For clean latents of density p, the best prediction is eps = -noise * grad log p_t(x), where p_t is the
+density of x = signal x0 + noise eps. Signal and noise are worked out here from alpha_bar alone, so that a
+wrong schedule cannot make a wrong world that agrees with it. Everything is float64.
 
     m, S      mean and covariance of the clean latents        w_k       weight of a mixture's component k
 """
@@ -16,7 +16,7 @@ def signal_noise(schedule, t):
 
 
 class Gaussian:
-    """Latents N(m, S). m: (c, h, w). S: (c, h, w) for a diagonal, (d, d) with d = c*h*w for a full covariance."""
+    """Latents N(m, S). m: (c, h, w). S: (c, h, w), a diagonal, or (d, d), a full covariance, d = c*h*w."""
 
     def __init__(self, schedule, m, S):
         self.schedule, self.m = schedule, m
@@ -45,9 +45,9 @@ class Gaussian:
 
 
 class Mixture:
-    """Latents from K round Gaussians N(m_k, v_k I); cond (n, K) holds the weights w_k that a picture is drawn with.
+    """Latents from K classes, round Gaussians N(m_k, v_k I); cond (n, K) are a picture's weights of them.
 
-    means: (K, c, h, w). variances: (K,). One component alone is a class; `prior` (K,) are the weights of all.
+    means: (K, c, h, w). variances: (K,). prior: (K,), the weights where cond is None.
     """
 
     def __init__(self, schedule, means, variances, prior):
@@ -57,6 +57,11 @@ class Mixture:
     def only(self, k, n=1):
         """cond (n, K) of class k."""
         return torch.eye(len(self.prior), dtype=self.prior.dtype)[k].expand(n, -1)
+
+    def draw(self, classes, seed=1):
+        """One clean picture of each of the classes, (n, c, h, w)."""
+        spread = self.variances[classes].sqrt().view(-1, 1, 1, 1)
+        return self.means[classes] + spread * normal(len(classes), self.means.shape[1:], seed)
 
     def log_joint(self, x, t, weights):
         """log(w_k N(x; signal m_k, (signal^2 v_k + noise^2) I)), (n, K)."""
@@ -89,11 +94,18 @@ def correlated(schedule, shape=(2, 4, 4), seed=0):
 
 
 def three_classes(schedule, shape=(2, 4, 4), seed=0):
-    """A mixture of three classes, overlapping at most levels."""
+    """A mixture of three classes of different spread, far apart when clean and one when noisy."""
     g = torch.Generator().manual_seed(seed)
     means = torch.randn(3, *shape, generator=g, dtype=torch.float64)
     variances = torch.tensor([0.5, 0.8, 1.2], dtype=torch.float64)
     return Mixture(schedule, means, variances, torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64))
+
+
+def two_neighbours(schedule):
+    """A mixture of two equally likely and equally wide classes, so close that they overlap when clean."""
+    m = torch.tensor([0.48, 0.1], dtype=torch.float64).view(1, 2, 1, 1)
+    half = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    return Mixture(schedule, torch.cat([m, -m]), half, half)
 
 
 def normal(n, shape=(2, 4, 4), seed=1):
