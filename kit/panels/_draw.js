@@ -30,6 +30,7 @@ function throttle(work, milliseconds) {
 class Frames {
   #encoded = new Map();
   #bitmaps = new Map();
+  #last = 0;
   #pixels = 1;
   #decoding = false;
   #closed = false;
@@ -47,6 +48,7 @@ class Frames {
       if (!this.#encoded.has(key)) {
         this.#encoded.set(key, new Blob([new Uint8Array(view.buffer, start, length)]));
         fresh.push([track, step]);
+        this.#last = Math.max(this.#last, step);
       }
       start += length;
     }
@@ -103,8 +105,8 @@ class Frames {
 
   #nearest(count) {
     const keys = [];
-    const last = Math.max(0, ...Array.from(this.#encoded.keys(), key => +key.split("/")[1]));
-    for (let away = 0; away <= this.#reach && away <= last && keys.length < count; away++) {
+    const reach = Math.min(this.#reach, Math.max(this.#last, this.playhead));
+    for (let away = 0; away <= reach && keys.length < count; away++) {
       for (const step of new Set([this.playhead + away, this.playhead - away])) {
         for (let track = 0; track < this.tracks; track++) {
           const key = `${track}/${step}`;

@@ -1,6 +1,6 @@
 // The scrubber: one playhead per model, shared by its views; nothing is asked of the kernel while it moves.
 
-const NARROWEST = 104, GAP = 16, STRIP = 48;
+const NARROWEST = 104, GAP = 16, STRIP = 48, RAIL = 10;
 const SPEEDS = [0.5, 1, 2, 4];
 const STEPS_PER_SECOND = 8;
 
@@ -72,8 +72,8 @@ class Playhead {
   }
 }
 
-const plainNumber = (value, digits = 3) =>
-  value === Infinity ? "∞" : value === -Infinity ? "−∞" : value.toPrecision(digits).replace(/e([+-])/, "e$1").replace("-", "−");
+const plainNumber = value => String(Number.isFinite(value) ? value.toPrecision(3) : value)
+  .replace("Infinity", "∞").replaceAll("-", "−");
 
 // What is known of a step, as [name, text] pairs in the order they are shown.
 function readings(model, step) {
@@ -95,6 +95,12 @@ function noiseLevels(model) {
   if (alphaBar.length) return alphaBar.map(a => Math.sqrt(1 - a));
   const top = Math.max(...timesteps, 1);
   return timesteps.map(t => Math.max(0, t) / top);
+}
+
+// The same static at every redraw (a linear congruential generator), or the rail would shimmer.
+function pseudorandom() {
+  let state = 1;
+  return () => (state = Math.imul(state, 1664525) + 1013904223 >>> 0) / 2 ** 32;
 }
 
 const stepAt = (x, width, length) => Math.max(0, Math.min(length - 1, Math.floor(x / width * length)));
@@ -153,16 +159,17 @@ class View {
     this.slider = element("div", { className: "kit-slider", tabIndex: 0, role: "slider", "aria-valuemin": 0,
       "aria-label": model.get("title") || "Step of the path" },
       this.strip, this.rail, this.gaps, this.ghost, this.cell, this.knob, this.ticks);
-    this.play = element("button", { type: "button", className: "kit-button kit-play", "aria-label": "Play" });
-    this.speed = element("button", { type: "button", className: "kit-button kit-speed", title: "Speed" }, "1×");
-    this.speed.setAttribute("aria-label", "Speed 1×");
+    this.play = element("button", { type: "button", className: "kit-button kit-play", "aria-label": "Play",
+      title: "Play or pause (Space)" });
+    this.speed = element("button", { type: "button", className: "kit-button kit-speed", "aria-label": "Speed 1×",
+      title: "Speed" }, "1×");
     this.stop = element("button", { type: "button", className: "kit-button kit-stop" }, "Stop");
     this.state = element("span", { className: "kit-state", role: "status" });
     this.label = element("div", { className: "kit-label" });
     this.read = element("dl", { className: "kit-readings" });
     this.error = element("div", { className: "kit-error", role: "alert", hidden: true });
     this.card = element("div", { className: "kit-card" },
-      element("header", {}, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
+      element("header", { hidden: !model.get("title") && model.get("status") === "idle" }, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
       this.error,
       element("div", { className: "kit-pictures" }, ...this.figures.map(({ figure }) => figure)),
       this.slider,
@@ -210,11 +217,7 @@ class View {
     const { length } = this.playhead;
     this.slider.setAttribute("aria-valuemax", length - 1);
     this.cells = stripCells(this.#width, length);
-    for (const [canvas, height] of [[this.strip, STRIP], [this.rail, 10]]) {
-      canvas.width = Math.round(this.#width * devicePixelRatio);
-      canvas.height = Math.round(height * devicePixelRatio);
-    }
-    for (const cell of this.cells) this.#thumbnail(cell);
+    this.#film();
     this.#grain();
     this.#drawTicks();
     this.#drawGaps();
@@ -222,21 +225,35 @@ class View {
     this.paint();
   }
 
-  async #thumbnail({ x, width, step }) {
-    const bitmap = await this.playhead.frames.decoded(0, step);
-    if (!bitmap) return;
+  #sizeInDevicePixels(canvas, height) {
+    canvas.width = Math.round(this.#width * devicePixelRatio);
+    canvas.height = Math.round(height * devicePixelRatio);
+  }
+
+  // All thumbnails at once when all are decoded, so that the strip does not flicker while frames stream in.
+  async #film() {
+    const { cells } = this;
+    const bitmaps = await Promise.all(cells.map(({ step }) => this.playhead.frames.decoded(0, step)));
+    if (this.cells === cells && !this.signal.aborted) {
+      this.#sizeInDevicePixels(this.strip, STRIP);
+      cells.forEach((cell, i) => { if (bitmaps[i]) this.#thumbnail(cell, bitmaps[i]); });
+    }
+    for (const bitmap of bitmaps) bitmap?.close();
+  }
+
+  #thumbnail({ x, width }, bitmap) {
     const ratio = devicePixelRatio, context = this.strip.getContext("2d");
     const left = Math.round(x * ratio), w = Math.round((x + width) * ratio) - left, h = this.strip.height;
     const scale = Math.max(w / bitmap.width, h / bitmap.height);
     const sw = w / scale, sh = h / scale;
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, (bitmap.width - sw) / 2, (bitmap.height - sh) / 2, sw, sh, left, 0, w, h);
-    bitmap.close();
   }
 
   // Static on the rail, as opaque as the noise is strong; where there is none the rail's own colour stays.
   #grain() {
-    const levels = noiseLevels(this.model), context = this.rail.getContext("2d");
+    this.#sizeInDevicePixels(this.rail, RAIL);
+    const levels = noiseLevels(this.model), context = this.rail.getContext("2d"), grey = pseudorandom();
     if (!levels.length) return;
     const { width, height } = this.rail, image = context.createImageData(width, height);
     for (let x = 0; x < width; x++) {
@@ -244,7 +261,8 @@ class View {
       const [low, high] = [Math.floor(at), Math.ceil(at)];
       const level = levels[low] + (at - low) * (levels[high] - levels[low]);
       for (let y = 0; y < height; y++) {
-        image.data.set([...Array(3).fill(45 + 175 * Math.random()), 255 * level], 4 * (y * width + x));
+        const value = 45 + 175 * grey();
+        image.data.set([value, value, value, 255 * level], 4 * (y * width + x));
       }
     }
     context.putImageData(image, 0, 0);
@@ -310,10 +328,12 @@ class View {
 
   #arrived(fresh) {
     if (fresh.length) {
-      const steps = new Set(fresh.filter(([track]) => track === 0).map(([, step]) => step));
-      for (const cell of this.cells ?? []) if (steps.has(cell.step)) this.#thumbnail(cell);
-      if (this.#width) this.#drawGaps();
       this.#shown = [];
+      if (this.#width) {
+        this.cells = [...this.cells];
+        this.#film();
+        this.#drawGaps();
+      }
     }
     this.paint();
   }
@@ -433,9 +453,10 @@ class View {
   #advance(now) {
     this.#owed += this.#last ? (now - this.#last) / 1000 * STEPS_PER_SECOND * this.#playing : 0;
     this.#last = now;
-    const whole = Math.floor(this.#owed);
+    const whole = Math.floor(this.#owed), { frames, step } = this.playhead;
     this.#owed -= whole;
-    this.playhead.move(this.playhead.step + whole);
+    if (this.model.get("status") === "running" && !frames.hasStep(step + whole)) return;
+    this.playhead.move(step + whole);
     if (this.playhead.step === this.playhead.length - 1) this.#pause();
   }
 
@@ -480,7 +501,7 @@ class View {
     const read = readings(this.model, step);
     read.forEach(([, text], column) => { this.values[column].textContent = text; });
     const label = this.model.get("labels")[step] ?? "";
-    this.label.textContent = label;
+    this.label.textContent = this.label.title = label;
     this.slider.setAttribute("aria-valuenow", this.playhead.step);
     this.slider.setAttribute("aria-valuetext",
       [...readings(this.model, this.playhead.step).map(pair => pair.join(" ")), label].filter(Boolean).join(", "));

@@ -95,9 +95,9 @@ class NoiseScrubber(Panel):
     pixelated: True draws hard pixels, as for latents; by default so for pictures up to 64 pixels a side.
     index: the step to open on, by default the last. While frames stream in, a playhead on the newest follows.
 
-    Pictures up to 128 pixels a side arrive lossless, larger ones as JPEG of quality 85; at most 2,048 pixels a
-    side and 64 MB altogether. Bad input is raised as TypeError or ValueError; what goes wrong in a generator
-    later is shown in the panel (traits `error`, `traceback`), for no cell is left to raise it.
+    Pictures up to 128 pixels a side arrive lossless, larger ones as JPEG of quality 85; the limits are 2,048
+    pixels a side and 64 MB altogether. Bad input is raised as TypeError or ValueError; what goes wrong later
+    in a generator is shown in the panel (traits `error`, `traceback`), for no cell is left to raise it.
     """
 
     _esm = source("_draw.js", "noise.js")
@@ -144,6 +144,7 @@ class NoiseScrubber(Panel):
         for step, item in enumerate([first] if running else steps):
             self._reel.add(step, item)
         length = max([len(note) for note in notes.values()] + [1]) if running else len(steps)
+        index = _index(index, length, 0 if running else length - 1)
         super().__init__(
             **notes,
             title=title,
@@ -153,11 +154,11 @@ class NoiseScrubber(Panel):
             pixelated=[
                 _pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes
             ],
-            index=_index(index, length, 0 if running else length - 1),
+            index=index,
+            live=index,
             status="running" if running else "idle",
             **kwargs,
         )
-        self.live = self.index
         self._cached = (0, b"")
         self._worker = None
         self.on_msg(self._hear)
