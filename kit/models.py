@@ -1,0 +1,471 @@
+"""Stable Diffusion as functions: words, pictures and latents in; embeddings, latents, pictures and eps out.
+
+`load` reads the small world or any Stable Diffusion 1.x / 2.x checkpoint; `generate` is text to picture in
+one call. Not here: how to sample, guide and edit (`kit.diffusion`), how to make the small world (`kit.world`)
+
+    name         shape, range                 meaning
+    pictures     (n, 3, h, w) in [0, 1]       RGB
+    latents      (n, 4, h / f, w / f)         the VAE's mode times its scaling factor: about unit variance
+    cond         (n, L, d)                    the text encoder's last hidden states, one row a token
+    t            0 to T-1                     the timestep, T-1 the noisiest
+"""
+
+import json
+import re
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import torch
+import transformers
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import CLIPTextModel
+from transformers.utils import logging as transformers_logging
+
+from kit.diffusion import checks, ddim, seeds
+from kit.diffusion.guidance import guided
+from kit.diffusion.schedule import Schedule
+from kit.world import WEIGHTS
+
+_NETWORKS = {  # part -> its class, and the name of its weights' file
+    "unet": (UNet2DConditionModel, "diffusion_pytorch_model"),
+    "vae": (AutoencoderKL, "diffusion_pytorch_model"),
+    "text_encoder": (CLIPTextModel, "model"),
+}
+_PARTS = (*_NETWORKS, "tokenizer", "scheduler")
+_PATIENCE = 10  # seconds to wait for the hub's first answer
+_AGAIN = "download or copy the checkpoint again"
+MAX_SIDE = 2048  # pixels; the VAE's attention costs memory with the fourth power of the side
+
+
+@dataclass(frozen=True, eq=False)
+class Models:
+    """A checkpoint's parts and what they do.
+
+    The weights are frozen; gradients reach inputs that ask for them. The networks run in `dtype`; `encode`,
+    `decode` and `predict` answer in the dtype they were asked in, so that a path is summed in float32.
+    """
+
+    name: str
+    unet: UNet2DConditionModel = field(repr=False)
+    vae: AutoencoderKL = field(repr=False)
+    text_encoder: CLIPTextModel = field(repr=False)
+    tokenizer: transformers.PreTrainedTokenizerBase = field(repr=False)
+    schedule: Schedule
+    spacing: str  # where the checkpoint's own scheduler puts its steps, as `Schedule.timesteps` takes it
+    offset: int
+    prediction: (
+        str  # what the U-Net was trained to say, "epsilon" or "v_prediction"; `predict` says eps anyway
+    )
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def factor(self):
+        """f, the pixels a side that one latent stands for."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def latent_shape(self):
+        """(c, h, w) of one picture at the size the checkpoint was trained on."""
+        return (self.unet.config.in_channels, *[self.unet.config.sample_size] * 2)
+
+    @property
+    def size(self):
+        """The pixels a side of the pictures the checkpoint was trained on."""
+        return self.unet.config.sample_size * self.factor
+
+    def timesteps(self, steps):
+        """The falling timesteps (steps,) that the checkpoint's own scheduler would take, 1 <= steps <= T."""
+        return self.schedule.timesteps(steps, self.spacing, self.offset)
+
+    def embed(self, prompts):
+        """cond (n, L, d) of one prompt or a list of n.
+
+        Warns, naming them, of words that the tokenizer does not know and of words beyond the context's end.
+        """
+        prompts = _prompts("prompts", prompts)
+        for prompt in dict.fromkeys(prompts):
+            self._warn_of_lost_words(prompt)
+        tokens = self.tokenizer(
+            prompts, padding="max_length", max_length=self._context, truncation=True, return_tensors="pt"
+        ).to(self.device)
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        return self.text_encoder(tokens.input_ids, tokens.attention_mask if masked else None)[0]
+
+    def encode(self, pictures):
+        """Latents (n, c, h / f, w / f) of pictures (n, 3, h, w) in [0, 1], h and w multiples of f."""
+        x = _pictures(pictures, self.factor).to(self.device, self.vae.dtype)
+        mode = self.vae.encode(2 * x - 1).latent_dist.mode()
+        return (mode * self.vae.config.scaling_factor).to(pictures.dtype)
+
+    def decode(self, latents):
+        """Pictures (n, 3, h, w) of latents, what the VAE draws outside [0, 1] being cut off."""
+        self._check_latents("latents", latents)
+        z = checks.finite("latents", latents).to(self.device, self.vae.dtype)
+        pictures = self.vae.decode(z / self.vae.config.scaling_factor).sample
+        return (pictures / 2 + 0.5).clamp(0, 1).to(latents.dtype)
+
+    def predict(self, x, t, cond):
+        """eps (n, c, h, w), the noise in x at t for cond (n, L, d); t an int, or (n,) ints on the CPU."""
+        self._check_latents("x", x)
+        levels = self._levels(t, x)
+        checks.batch("cond", checks.floating("cond", cond), len(x))
+        if cond.ndim != 3 or cond.shape[2] != self.unet.config.cross_attention_dim:
+            wanted = f"(n, L, {self.unet.config.cross_attention_dim}), as from embed"
+            raise ValueError(f"cond: got shape {tuple(cond.shape)}, wanted {wanted}")
+        said = self.unet(x.to(self.dtype), levels, cond.to(self.dtype)).sample.to(x.dtype)
+        return said if self.prediction == "epsilon" else self.schedule.eps_from_v(x, said, t)
+
+    @property
+    def _context(self):
+        """L, the tokens of one prompt."""
+        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+
+    def _warn_of_lost_words(self, prompt):
+        tokens = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        spans = tokens.offset_mapping
+        unknown = [
+            span
+            for span, id in zip(spans, tokens.input_ids, strict=True)
+            if id == self.tokenizer.unk_token_id
+        ]
+        words = re.finditer(r"\w+|[^\w\s]+", prompt)
+        lost = [w.group() for w in words if any(a < w.end() and b > w.start() for a, b in unknown)]
+        if lost:
+            names = ", ".join(map(repr, dict.fromkeys(lost)))
+            warnings.warn(f"{prompt!r}: {self.name} does not know {names}", stacklevel=3)
+        room = self._context - self.tokenizer.num_special_tokens_to_add()
+        if len(spans) > room:
+            cut = prompt[spans[room][0] :]
+            warnings.warn(f"{prompt!r}: longer than {room} tokens, cut off: {cut!r}", stacklevel=3)
+
+    def _levels(self, t, x):
+        """t as (n,) integers beside x."""
+        T = len(self.schedule)
+        if not (isinstance(t, torch.Tensor) and t.ndim):
+            return torch.full((len(x),), checks.whole("t", t, 0, T - 1), device=x.device)
+        self.schedule.at(t)  # refuses what are no integers below T
+        if len(t) != len(x) or int(t.min()) < 0:
+            raise ValueError(f"t: got {t.tolist()}, wanted {len(x)} timesteps from 0 to {T - 1}")
+        return t.to(x.device)
+
+    def _check_latents(self, name, x):
+        if checks.latents(name, x).shape[1] != self.latent_shape[0]:
+            raise ValueError(f"{name}: got shape {tuple(x.shape)}, wanted (n, {self.latent_shape[0]}, h, w)")
+
+
+def generate(models, prompts, *, negative="", guidance=5.0, steps=25, seed=0, eta=0.0, batch=None):
+    """Pictures (n, 3, size, size) in [0, 1], float32: one for a prompt, n for a list of n.
+
+    negative: what to keep away from, one text or n. guidance: w in `u + w (c - u)`, 1 being none. steps: 1 to
+    T. seed: an int, picture i drawing from seed + i, or n ints. eta: 0 (DDIM) to 1 (DDPM). batch: pictures at
+    a time, by default all; the pictures do not depend on it.
+    """
+    prompts = _prompts("prompts", prompts)
+    n = len(prompts)
+    negative = _prompts("negative", negative)
+    if len(negative) not in (1, n):
+        raise ValueError(f"negative: got {len(negative)} texts for {n} prompts, wanted one, or one for each")
+    timesteps = models.timesteps(steps)
+    batch = n if batch is None else checks.whole("batch", batch, 1, 2**31)
+    noise = seeds.randn(
+        (n, *models.latent_shape), seed, models.device
+    )  # before the work, to refuse a bad seed
+    each = seed if isinstance(seed, (list, tuple)) else [int(seed) + i for i in range(n)]
+    with torch.inference_mode():
+        cond, uncond = models.embed(prompts), models.embed(negative).expand(n, -1, -1)
+        pictures = []
+        for start in range(0, n, batch):
+            some = slice(start, start + batch)
+            predict = guided(models.predict, uncond[some], guidance)
+            latents = ddim.sample(
+                predict, models.schedule, noise[some], timesteps, cond[some], eta=eta, seed=each[some]
+            )
+            pictures.append(models.decode(latents))
+    return torch.cat(pictures)
+
+
+def load(name="world", device=None, dtype=None):
+    """The Models of the small world, or of a Stable Diffusion 1.x / 2.x checkpoint in the diffusers layout.
+
+    name: "world", a folder, or a hub id "owner/name", of which only the files needed are fetched, once.
+    device: by default the GPU if CUDA finds one, else the CPU. dtype: of the networks, by default float16 on
+    CUDA and float32 elsewhere; a VAE that says it overflows in float16 stays in float32. Only safetensors are
+    read, because opening a pickle can run code. Raises FileNotFoundError (something is missing), OSError
+    (unreachable or damaged) or ValueError (not Stable Diffusion), in one line with what to do.
+    """
+    device = _device(device)
+    dtype = _dtype(dtype, device)
+    folder, files = _find(name)
+    index, configs = _anatomy(name, folder)
+    weights = {part: _weights(name, part, files or _files(folder), dtype) for part in _NETWORKS}
+    if files:
+        _download(name, weights.values())
+    overflows = dtype == torch.float16 and configs["vae"].get("force_upcast", True)
+    dtypes = {part: torch.float32 if overflows and part == "vae" else dtype for part in _NETWORKS}
+    return Models(
+        name=str(name),
+        **{part: _network(name, folder / file, dtypes[part], device) for part, file in weights.items()},
+        tokenizer=_tokenizer(name, folder, index, configs["text_encoder"].get("vocab_size", 49408)),
+        **_noise_levels(name, folder / "scheduler"),
+        device=device,
+        dtype=dtype,
+    )
+
+
+# What `load` is made of: find the files, see that they are Stable Diffusion's, read them
+
+
+def _find(name):
+    """The checkpoint's folder; and, if weights may have to be fetched, the names of all files on the hub."""
+    if not isinstance(name, (str, Path)):
+        raise TypeError(f"name: got {name!r}, wanted 'world', a folder or a hub id 'owner/name'")
+    folder = WEIGHTS if name == "world" else Path(name).expanduser()
+    if str(name) and folder.is_dir():
+        return folder, None
+    if name == "world":
+        raise FileNotFoundError(f"world: no weights in {folder}; run `make world`, or install the kit again")
+    if folder.is_file():
+        mend = "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
+        raise ValueError(f"{name}: got a file, wanted a folder in the diffusers layout; make one with {mend}")
+    if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)):
+        raise FileNotFoundError(
+            f"{name!r}: no such folder; wanted 'world', a folder or a hub id 'owner/name'"
+        )
+    return _find_on_hub(name)
+
+
+def _find_on_hub(name):
+    try:
+        # first, because the hub's other calls try again for 23 s or wait for ever when there is no network
+        listed = HfApi().model_info(name, timeout=_PATIENCE)
+    except (RepositoryNotFoundError, GatedRepoError):
+        mend = "check the spelling, or run `hf auth login` if it is private"
+        raise OSError(f"{name}: neither a folder here nor open to you on the hub; {mend}") from None
+    except Exception as error:  # the hub's errors and its HTTP client's share no other base
+        return _find_in_cache(name, error), None
+    files = {file.rfilename for file in listed.siblings}
+    settings = [f for f in files if PurePosixPath(f).suffix in (".json", ".txt") and f.count("/") < 2]
+    return _download(name, settings), files
+
+
+def _find_in_cache(name, error):
+    """The folder of an earlier download, for when the hub is out of reach."""
+    try:
+        return Path(snapshot_download(name, allow_patterns="model_index.json", local_files_only=True))
+    except Exception:
+        why = f"no folder here, not downloaded before, and the hub cannot be reached ({_brief(error)})"
+        raise OSError(f"{name}: {why}; connect and try again, or use load('world')") from None
+
+
+def _download(name, files):
+    try:
+        return Path(snapshot_download(name, allow_patterns=[*files]))
+    except Exception as error:
+        mend = "accept its terms on the hub and run `hf auth login` if it is gated, or try again"
+        raise OSError(f"{name}: the download failed ({_brief(error)}); {mend}") from None
+
+
+def _files(folder):
+    return {file.relative_to(folder).as_posix() for file in folder.glob("*/*")}
+
+
+def _anatomy(name, folder):
+    """model_index.json and the networks' config.json, once they are known to be Stable Diffusion's."""
+    index = _json(name, folder, "model_index.json")
+    kind = index.get("_class_name")
+    if kind not in ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"):
+        wanted = "wanted a Stable Diffusion 1.x or 2.x text-to-image checkpoint (StableDiffusionPipeline)"
+        raise ValueError(f"{name}: got a {kind}, which is not supported, {wanted}")
+    for part in _PARTS:
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(f"{name}: has no folder {part}/; {_AGAIN}")
+    if not any((folder / "tokenizer" / file).is_file() for file in ("tokenizer.json", "vocab.json")):
+        raise FileNotFoundError(f"{name}: tokenizer/ holds neither tokenizer.json nor vocab.json; {_AGAIN}")
+    configs = {part: _json(name, folder, f"{part}/config.json") for part in _NETWORKS}
+    for part, (cls, _) in _NETWORKS.items():
+        got = (index.get(part) or [None, None])[1]
+        if got != cls.__name__:
+            raise ValueError(f"{name}: got {got} as {part}, which is not supported, wanted {cls.__name__}")
+    _check_fit(name, **configs)
+    return index, configs
+
+
+def _check_fit(name, unet, vae, text_encoder):
+    """That the networks fit each other, and that the U-Net asks for nothing but x, t and cond."""
+    channels = vae.get("latent_channels", 4)
+    width = text_encoder.get("hidden_size", 512)
+    for key, wanted in {
+        "in_channels": channels,
+        "out_channels": channels,
+        "cross_attention_dim": width,
+        **dict.fromkeys(
+            ("class_embed_type", "addition_embed_type", "time_cond_proj_dim", "encoder_hid_dim"), None
+        ),
+    }.items():
+        got = unet.get(key, wanted)
+        if got != wanted:
+            what = "an inpainting U-Net" if (key, got) == ("in_channels", 9) else "a U-Net of another kind"
+            raise ValueError(f"{name}: {what}, not supported: got {key} {got}, wanted {wanted}")
+    if not isinstance(unet.get("sample_size"), int):
+        raise ValueError(
+            f"{name}: got sample_size {unet.get('sample_size')}, wanted one int (square latents)"
+        )
+
+
+def _weights(name, part, files, dtype):
+    """The file of a network's weights among `files`: its half-precision copy where that will do."""
+    stem = f"{part}/{_NETWORKS[part][1]}"
+    wanted = [f"{stem}.safetensors", f"{stem}.fp16.safetensors"]
+    for file in reversed(wanted) if dtype == torch.float16 else wanted:
+        if file in files:
+            return file
+    pickles = sorted(
+        f for f in files if f.startswith(f"{part}/") and f.endswith((".bin", ".ckpt", ".pt", ".pth"))
+    )
+    if pickles:
+        mend = (
+            "convert it where you trust it: StableDiffusionPipeline.from_pretrained(old).save_pretrained(new)"
+        )
+        raise ValueError(f"{name}: {pickles[0]} is a pickle, which can run code; wanted safetensors; {mend}")
+    raise FileNotFoundError(f"{name}: has no {wanted[0]}; {_AGAIN}")
+
+
+def _network(name, file, dtype, device):
+    """The network whose weights are in `file`, frozen."""
+    with _no_progress_bar():
+        network, report = _read(
+            name,
+            file.parent,
+            _NETWORKS[file.parent.name][0],
+            dtype=dtype,
+            use_safetensors=True,
+            variant="fp16" if file.name.endswith(".fp16.safetensors") else None,
+            output_loading_info=True,
+        )
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise OSError(f"{name}: {file.parent.name}/ lacks {len(missing)} weights ({missing[0]}, …); {_AGAIN}")
+    return network.eval().requires_grad_(False).to(device)
+
+
+def _tokenizer(name, folder, index, known):
+    """The tokenizer of the class that the checkpoint names, whose words the text encoder knows."""
+    tokenizer = _read(name, folder / "tokenizer", getattr(transformers, index["tokenizer"][1]))
+    if len(tokenizer) > known:
+        raise ValueError(
+            f"{name}: tokenizer/ has {len(tokenizer)} words, text_encoder/ knows {known}; {_AGAIN}"
+        )
+    return tokenizer
+
+
+def _noise_levels(name, folder):
+    """The schedule, the spacing of steps and the kind of prediction, from the scheduler's settings."""
+    scheduler = _read(name, folder, DDIMScheduler)  # reads the settings of every scheduler with these levels
+    config = scheduler.config
+    if config.prediction_type not in ("epsilon", "v_prediction"):
+        raise ValueError(
+            f"{name}: got prediction_type {config.prediction_type}, wanted epsilon or v_prediction"
+        )
+    # At a signal of zero no eps would tell x0; 2^-12 of it is far below what shows, and far above rounding.
+    alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp(min=2**-24)
+    return dict(
+        schedule=Schedule(alpha_bar, 1.0 if config.set_alpha_to_one else None),
+        spacing=config.timestep_spacing,
+        offset=config.steps_offset,
+        prediction=config.prediction_type,
+    )
+
+
+def _read(name, folder, cls, **settings):
+    try:
+        return cls.from_pretrained(folder, local_files_only=True, **settings)
+    except Exception as error:  # three libraries' own kinds, and bare ones
+        raise OSError(
+            f"{name}: {folder.name}/ is damaged or incomplete ({_brief(error)}); {_AGAIN}"
+        ) from None
+
+
+def _json(name, folder, file):
+    try:
+        return dict(json.loads((folder / file).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{name}: has no {file}, wanted a checkpoint in the diffusers layout; {_AGAIN}"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise OSError(f"{name}: {file} is damaged ({_brief(error)}); {_AGAIN}") from None
+
+
+@contextmanager
+def _no_progress_bar():
+    """Keeps the bar that transformers draws for a second's work out of a notebook; as it was, afterwards."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _device(device):
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        mend = f"which cannot be used here ({_brief(error)}); try 'cpu'"
+        raise ValueError(f"device: got {device!r}, {mend}") from None
+
+
+def _dtype(dtype, device):
+    if dtype is None:
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(f"dtype: got {dtype}, wanted torch.float32, float16, bfloat16 or float64")
+    return dtype
+
+
+def _prompts(name, prompts):
+    """A list of at least one text."""
+    texts = [prompts] if isinstance(prompts, str) else prompts
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"{name}: got {prompts!r}, wanted a text or a list of texts")
+    if not texts:
+        raise ValueError(f"{name}: got an empty list, wanted at least one text")
+    return list(texts)
+
+
+def _pictures(pictures, factor):
+    """`pictures`, once they are known to be pictures whose sides are multiples of `factor`."""
+    wanted = "wanted float (n, 3, h, w) in [0, 1]"
+    if not isinstance(pictures, torch.Tensor):
+        raise TypeError(f"pictures: got {type(pictures).__name__}, {wanted}")
+    if not pictures.is_floating_point():
+        raise TypeError(f"pictures: got {pictures.dtype}, {wanted}: divide 0..255 by 255")
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or 0 in pictures.shape:
+        raise ValueError(f"pictures: got shape {tuple(pictures.shape)}, {wanted}")
+    h, w = pictures.shape[2:]
+    if h % factor or w % factor or max(h, w) > MAX_SIDE:
+        raise ValueError(f"pictures: got {h} x {w} pixels, wanted multiples of {factor} up to {MAX_SIDE}")
+    low, high = map(float, checks.finite("pictures", pictures).aminmax())
+    if low < 0 or high > 1:
+        mend = (
+            "divide by 255"
+            if low >= 0 and high > 2
+            else "add 1 and halve"
+            if low >= -1 and high <= 1
+            else "rescale"
+        )
+        raise ValueError(f"pictures: got values from {low:.4g} to {high:.4g}, {wanted}: {mend}")
+    return pictures
+
+
+def _brief(error):
+    """An error's kind and first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
