@@ -1,0 +1,202 @@
+"""The one training loop: accelerate, a moving average of the weights, atomic checkpoints, exact resumption.
+
+It knows nothing of diffusion. An objective is a module whose `forward(*batch)` returns a scalar loss; a batch is a
+function of a random generator, seeded afresh for every step, so a run that is killed and started again sees the same
+batches and ends with the same weights, bit for bit on one CPU process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast to train.
+
+    steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then a
+    cosine to 0.  decay: AdamW's weight decay.  average: the moving average's decay a step, 0 for none (it starts
+    faster, as (1 + step) / (10 + step)).  clip: the largest gradient norm.  seed: of all batches.
+    every: steps between checkpoints.  precision: "no" (float32) or "bf16", as accelerate names them.
+    """
+
+    steps: int
+    lr: float
+    warmup: float = 0.05
+    decay: float = 0.01
+    average: float = 0.999
+    clip: float = 1.0
+    seed: int = 0
+    every: int = 500
+    precision: str = "no"
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"Plan: got steps={self.steps}, wanted at least 1")
+        if not self.lr > 0:
+            raise ValueError(f"Plan: got lr={self.lr}, wanted more than 0")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"Plan: got average={self.average}, wanted 0 <= average < 1")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        warm = max(1, round(self.warmup * self.steps))
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        along = (step - warm) / max(1, self.steps - warm)
+        return self.lr * 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi, dtype=torch.float64)).item())
+
+
+def train(
+    objective: nn.Module,
+    batch: Callable[[torch.Generator], tuple],
+    plan: Plan,
+    checkpoint: str | Path | None = None,
+    *,
+    parameters: Iterable[nn.Parameter] | None = None,
+    report: Callable[[int, float], None] | None = None,
+) -> list[float]:
+    """Trains `objective` in place and leaves the averaged weights in it; returns the loss of every step.
+
+    batch(generator) -> the arguments of objective.forward; every step and process has a generator of its own.
+    checkpoint: a .safetensors file, written atomically every `plan.every` steps; where it exists the run goes on from
+    it.  parameters: what to train, by default all that require gradients.  report(step, loss): called each step on the
+    main process; by default a progress line on stderr.
+
+    Raises ValueError when the checkpoint belongs to another plan or model, FloatingPointError when the loss is not
+    finite (the last checkpoint stays).
+    """
+    accelerator = Accelerator(mixed_precision=plan.precision, cpu=not torch.cuda.is_available())
+    trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
+    average = [p.detach().clone() for p in trained] if plan.average else []
+    start, losses = 0, []
+    if checkpoint is not None and Path(checkpoint).exists():
+        start, losses = _load(Path(checkpoint), plan, trained, optimiser, average)
+    objective.train()
+    model, optimiser = accelerator.prepare(objective, optimiser)
+    average = [a.to(p.device) for a, p in zip(average, trained, strict=bool(average))]
+    report = report or _progress(plan.steps)
+
+    for step in range(start, plan.steps):
+        seed = (plan.seed * 1_000_003 + step) * 64 + accelerator.process_index
+        # Batches draw from their own generator, layers such as dropout from the global one.
+        torch.manual_seed(seed)
+        inputs = batch(torch.Generator().manual_seed(seed))
+        inputs = tuple(x.to(accelerator.device) if isinstance(x, Tensor) else x for x in inputs)
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate(step)
+        loss = model(*inputs)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(trained, plan.clip)
+        optimiser.step()
+        optimiser.zero_grad()
+        if average:
+            torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - _pace(plan, step))
+        losses.append(accelerator.reduce(loss.detach(), "mean").item())
+        if not torch.isfinite(torch.tensor(losses[-1])):
+            raise FloatingPointError(
+                f"train: the loss is {losses[-1]} at step {step}; try a lower lr than {plan.lr}"
+            )
+        if accelerator.is_main_process:
+            report(step + 1, losses[-1])
+            if checkpoint is not None and ((step + 1) % plan.every == 0 or step + 1 == plan.steps):
+                _save(Path(checkpoint), plan, step + 1, losses, trained, optimiser, average)
+    accelerator.wait_for_everyone()
+    for parameter, mean in zip(trained, average, strict=bool(average)):
+        parameter.data.copy_(mean)
+    objective.eval()
+    return losses
+
+
+def _pace(plan: Plan, step: int) -> float:
+    return min(plan.average, (1 + step) / (10 + step))
+
+
+def _tensors(trained, optimiser, average) -> dict[str, Tensor]:
+    """Everything a run consists of, by name, ready for one safetensors file."""
+    tensors = {}
+    for i, parameter in enumerate(trained):
+        tensors[f"{i}.weight"] = parameter.detach()
+        tensors |= {f"{i}.{name}": value for name, value in optimiser.state[parameter].items()}
+        if average:
+            tensors[f"{i}.average"] = average[i]
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _save(path: Path, plan: Plan, step: int, losses, trained, optimiser, average) -> None:
+    metadata = {"plan": repr(plan), "step": str(step), "losses": json.dumps(losses)}
+    inner = getattr(optimiser, "optimizer", optimiser)
+    with atomic(path) as temporary:
+        save_file(_tensors(trained, inner, average), temporary, metadata)
+
+
+def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, list[float]]:
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+        if metadata["plan"] != repr(plan):
+            raise ValueError(
+                f"train: {path} belongs to another plan; got {metadata['plan']}, wanted {plan!r}; "
+                "remove the file to begin again"
+            )
+        for i, parameter in enumerate(trained):
+            weight = file.get_tensor(f"{i}.weight")
+            if weight.shape != parameter.shape:
+                raise ValueError(
+                    f"train: {path} belongs to another model; parameter {i} has shape {tuple(weight.shape)}, "
+                    f"wanted {tuple(parameter.shape)}"
+                )
+            parameter.data.copy_(weight)
+            optimiser.state[parameter] = {
+                name: file.get_tensor(f"{i}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")
+            }
+            if average:
+                average[i].copy_(file.get_tensor(f"{i}.average"))
+    return int(metadata["step"]), json.loads(metadata["losses"])
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path):
+    """Gives a temporary path beside `path` to write to, and moves it into place when the block ends well."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _progress(steps: int) -> Callable[[int, float], None]:
+    """A line on stderr with the step, the smoothed loss, the speed and the time left, at most every two seconds."""
+    begun, told, first, mean = time.monotonic(), 0.0, None, None
+    terminal = sys.stderr.isatty()
+
+    def report(step: int, loss: float) -> None:
+        nonlocal told, first, mean
+        first = step if first is None else first
+        mean = loss if mean is None else 0.98 * mean + 0.02 * loss
+        now = time.monotonic()
+        if now - told < (2 if terminal else 15) and step < steps:
+            return
+        told = now
+        pace = (now - begun) / max(1, step - first + 1)
+        left = int(pace * (steps - step))
+        line = f"step {step}/{steps}  loss {mean:.4f}  {pace:.3f} s a step  {left // 60}:{left % 60:02d} left"
+        print(line, end="\r" if terminal and step < steps else "\n", file=sys.stderr, flush=True)
+
+    return report

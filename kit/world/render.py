@@ -1,0 +1,333 @@
+"""Scenes to pictures, by signed distance functions in plain torch.
+
+Everything is a function of continuous coordinates (u to the right, v up, both 0 to 1 over the picture), so a scene
+looks the same at every size; edges are one pixel soft. The mask is the animal's silhouette, without its shadow.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kit.world.rigs import INK, LAYERS, all_rigs
+from kit.world.scene import PLACES, SPECIES, STYLES, Scenes
+
+CHUNK = 8  # pictures drawn at once: their planes stay in the processor's cache
+OUTLINE = 0.008  # half the width of an ink line, as a fraction of the picture's side
+TALLEST = 0.86  # an animal taller than this fraction of the picture is drawn narrower than its scene says
+
+#          sky above           sky at horizon      far hill            ground              sun                  plant
+PALETTES = {
+    "meadow": [(0.36, 0.66, 0.94), (0.78, 0.91, 0.99), (0.40, 0.68, 0.38), (0.52, 0.78, 0.34), (1.00, 0.90, 0.45), (0.20, 0.50, 0.26)],
+    "desert": [(0.98, 0.66, 0.42), (1.00, 0.87, 0.64), (0.85, 0.55, 0.31), (0.93, 0.75, 0.46), (1.00, 0.45, 0.22), (0.36, 0.56, 0.33)],
+    "snow": [(0.60, 0.72, 0.84), (0.86, 0.91, 0.96), (0.74, 0.82, 0.91), (0.94, 0.97, 1.00), (1.00, 0.97, 0.86), (0.26, 0.44, 0.42)],
+    "night": [(0.04, 0.06, 0.20), (0.16, 0.19, 0.42), (0.10, 0.16, 0.27), (0.15, 0.24, 0.29), (0.97, 0.96, 0.84), (0.06, 0.13, 0.18)],
+}  # fmt: skip
+PAPER = (0.98, 0.965, 0.93)
+
+
+def render(scenes: Scenes, size: int = 128, device=None) -> tuple[Tensor, Tensor]:
+    """Draws n scenes: pictures float32 (n, 3, size, size) in [0, 1] and masks (n, 1, size, size) in [0, 1], the
+    fraction of each pixel that the animal covers. Raises ValueError for a size outside 8 to 2048 or an empty batch."""
+    if not 8 <= size <= 2048:
+        raise ValueError(f"render: got size={size}, wanted 8 to 2048 pixels")
+    if len(scenes) == 0:
+        raise ValueError("render: got no scenes, wanted at least one")
+    pictures = torch.empty(len(scenes), 3, size, size, device=device)
+    masks = torch.empty(len(scenes), 1, size, size, device=device)
+    with torch.inference_mode():
+        # Like with like: a chunk of one species skips the capsules and patterns of the others.
+        alike = sorted(range(len(scenes)), key=lambda i: (scenes.species[i], scenes.style[i], scenes.pose[i]))
+        for i in range(0, len(scenes), CHUNK):
+            rows = alike[i : i + CHUNK]
+            pictures[rows], masks[rows] = _Painter(scenes[rows], size, device).paint()
+    return pictures, masks
+
+
+def _uniforms(seed: Tensor, count: int) -> Tensor:
+    """(n, count) numbers in [0, 1) from integer seeds: the same on every device (a multiplicative hash)."""
+    x = seed[:, None] * 747796405 + torch.arange(1, count + 1, device=seed.device) * 2891336453
+    for shift, factor in ((15, 739768061), (13, 1274126177), (16, 668265263)):
+        x = (x & 0x7FFFFFFF) ^ ((x & 0x7FFFFFFF) >> shift)
+        x = x * factor
+    x = x & 0x7FFFFFFF
+    return (((x >> 16) ^ x) & 0xFFFFFF).float() / 2**24
+
+
+class _Painter:
+    """One chunk of pictures under way. Planes are (n, size, size); numbers per picture are (n, 1, 1)."""
+
+    def __init__(self, scenes: Scenes, size: int, device):
+        self.n, self.size, self.pixel = len(scenes), size, 1.0 / size
+        rows, rigs = all_rigs()
+        which = torch.tensor([rows[pair] for pair in zip(scenes.species, scenes.pose, strict=True)])
+
+        def column(values):
+            return torch.as_tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
+
+        def table(entries, words):
+            return torch.stack([torch.tensor(entries[w]) for w in words]).to(device)
+
+        self.luck = _uniforms(scenes.seed.to(device), 24)
+        self.palette = table(PALETTES, scenes.place)  # (n, 6, 3)
+        self.species = column([SPECIES.index(w) for w in scenes.species])
+        self.place = column([PLACES.index(w) for w in scenes.place])
+        self.style = column([STYLES.index(w) for w in scenes.style])
+        self.capsules, self.colours = rigs.capsules[which].to(device), rigs.colours[which].to(device)
+        self.axes = rigs.axes[which].to(device)
+        height, lift = column(rigs.height[which]), column(rigs.lift[which])
+        self.width = torch.minimum(column(scenes.size), TALLEST / (height + lift))
+        half = self.width / 2 + 0.02
+        self.x = torch.minimum(torch.maximum(column(scenes.x), half), 1 - half)
+        room = 0.97 - (height + lift) * self.width
+        self.ground = torch.minimum(column(scenes.y), room)
+        self.lift, self.facing = lift, column(scenes.facing)
+        self.horizon, self.sun = column(scenes.horizon), column(scenes.sun)
+
+        axis = (torch.arange(size, device=device) + 0.5) / size
+        self.u = axis.view(1, 1, -1).expand(self.n, size, size)
+        self.v = axis.flip(0).view(1, -1, 1).expand(self.n, size, size)
+        if (self.style == STYLES.index("watercolour")).any():
+            self._run_the_edges()
+        self.canvas = torch.empty(self.n, 3, size, size, device=device)
+
+    # Layers of the picture, back to front.
+
+    def paint(self) -> tuple[Tensor, Tensor]:
+        self._sky()
+        self._land()
+        self._plants()
+        mask = self._animal()
+        self._finish()
+        return self.canvas.clamp_(0, 1), mask
+
+    def _run_the_edges(self):
+        """Watercolour runs: its shapes are drawn in slightly bent coordinates."""
+        wet = (self.style == STYLES.index("watercolour")).float() * 0.007
+        a, b = self._phase(20), self._phase(21)
+        u, v = self.u, self.v
+        self.u = u + wet * (torch.sin(23 * v + a) + torch.sin(41 * u + b))
+        self.v = v + wet * (torch.sin(19 * u + b) + torch.sin(37 * v + a))
+
+    def _sky(self):
+        height = ((self.v - self.horizon) / (1 - self.horizon)).clamp_(0, 1)
+        top, low = self.palette[:, 0], self.palette[:, 1]
+        self.canvas[:] = low[:, :, None, None] + height[:, None] * (top - low)[:, :, None, None]
+        self._stars()
+        rise = 0.80 + 0.10 * self._luck(0)
+        distance = self._circle(self.sun, rise, 0.075)
+        glow = (1 - distance / 0.16).clamp_(0, 1).square_() * 0.35
+        self._blend(self.palette[:, 4], glow)
+        self._blend(self.palette[:, 4], self._cover(distance))
+
+    def _stars(self):
+        night = (self.place == PLACES.index("night")).float()
+        if night.any():
+            nearest = torch.full_like(self.canvas[:, 0], 9.0)
+            for i in range(5):
+                x = (i + 0.15 + 0.7 * self._luck(8 + i)) / 5
+                nearest = torch.minimum(nearest, self._circle(x, 0.62 + 0.34 * self._luck(13 + i), 0.011))
+            self._blend(self.palette[:, 4], self._cover(nearest) * night)
+
+    def _land(self):
+        far = self.horizon + 0.035 * torch.sin(self._wave(5.0, 3.0) * self.u + self._phase(1))
+        far = far + 0.015 * torch.sin(13 * self.u + self._phase(2))
+        near = self.horizon - 0.10 + 0.025 * torch.sin(self._wave(4.0, 4.0) * self.u + self._phase(3))
+        self._fill(self.v - far, self.palette[:, 2])
+        self.hills = (self.v - near).abs().minimum((self.v - far).abs())
+        self._fill(self.v - near, self.palette[:, 3])
+        depth = ((near - self.v) / near).clamp_(0, 1)  # the ground darkens towards the reader
+        self.canvas.mul_((1 - 0.16 * depth)[:, None])
+
+    def _plants(self):
+        """One plant of the place on the far hill: a round tree, a cactus, a fir, and by night a bare tree."""
+        left = (self._luck(4) < 0.5).float()
+        x = left * (0.06 + 0.14 * self._luck(5)) + (1 - left) * (0.80 + 0.14 * self._luck(5))
+        foot = self.horizon - 0.04
+        tall = 0.15 + 0.05 * self._luck(6)
+        px, py = (self.u - x) / tall, (self.v - foot) / tall
+        trunk = _capsule(px, py, 0, 0, 0, 0.6, 0.07, 0.05)
+        crown = _length(px, py - 0.85) - 0.42
+        cactus = torch.minimum(_capsule(px, py, 0, 0, 0, 1.05, 0.13, 0.12), _capsule(px, py, 0.3, 0.5, 0.3, 0.85, 0.085, 0.08))
+        cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.45, 0.3, 0.5, 0.08, 0.08))
+        cactus = torch.minimum(cactus, _capsule(px, py, -0.3, 0.62, -0.3, 0.95, 0.08, 0.075))
+        cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.58, -0.3, 0.62, 0.075, 0.075))
+        fir = torch.maximum(px.abs() * 0.9 + (py - 1.35) * 0.38, 0.18 - py)
+        place = self.place
+        shape = torch.where(place == PLACES.index("desert"), cactus, torch.where(place == PLACES.index("snow"), fir, crown))
+        self._fill(trunk * tall, torch.tensor([0.40, 0.27, 0.18], device=px.device) * self._dim(), place != PLACES.index("desert"))
+        self._fill(shape * tall, self.palette[:, 5])
+        self.plant = shape * tall
+
+    def _dim(self):
+        return (1 - 0.6 * (self.place == PLACES.index("night")).float()).view(-1, 1)
+
+    def _animal(self) -> Tensor:
+        # Shadow on the ground, fainter under a jump.
+        dx = (self.u - self.x) / (0.46 * self.width)
+        dy = (self.v - self.ground) / 0.028
+        shadow = (1.25 - _length(dx, dy)).clamp_(0, 0.5) * 2
+        self.canvas.mul_((1 - shadow * (0.34 - 0.5 * self.lift))[:, None])
+
+        # The animal's own coordinates, in units of its width.
+        px = (self.u - self.x) * self.facing / self.width
+        py = (self.v - self.ground) / self.width - self.lift
+        self.unit = self.width
+        silhouette, first = None, 0
+        for layer, room in LAYERS.items():
+            capsules, colours = self.capsules[:, first : first + room], self.colours[:, first : first + room]
+            first += room
+            if layer == "coat":
+                distance = self._coat(px, py, capsules, colours)
+            else:
+                distance = self._parts(px, py, capsules, colours, outline=layer != "face")
+            silhouette = distance if silhouette is None else torch.minimum(silhouette, distance)
+        self.outline = silhouette
+        return self._cover(silhouette - OUTLINE)[:, None]
+
+    def _parts(self, px, py, capsules, colours, outline: bool) -> Tensor:
+        """Paints capsules of one layer, each in its colour, over one outline; returns their distance in the picture."""
+        used = [j for j in range(capsules.shape[1]) if (capsules[:, j, 4] > 0).any()]
+        if not used:
+            return torch.full_like(px, 9.0)
+        distances = [self._distance(px, py, capsules[:, j]) for j in used]
+        union = torch.stack(distances).amin(0) if len(distances) > 1 else distances[0]
+        if outline:
+            self._blend(self._ink(), self._cover(union - OUTLINE))
+        for j, distance in zip(used, distances, strict=True):
+            self._blend(colours[:, j], self._cover(distance))
+        return union
+
+    def _coat(self, px, py, capsules, colours) -> Tensor:
+        """The body as one smooth union, in the pattern of the species, lit from above."""
+        soft = 0.028
+        used = [j for j in range(capsules.shape[1]) if (capsules[:, j, 4] > 0).any()]
+        body, trunk = None, None
+        for j in used:
+            distance = self._distance(px, py, capsules[:, j]) / self.unit
+            if j not in (2, 3):  # all but neck and head: there the pattern runs along the trunk
+                trunk = distance if trunk is None else torch.minimum(trunk, distance)
+            if body is None:
+                body = distance
+            else:  # polynomial smooth minimum
+                mix = (soft - (body - distance).abs()).clamp_(min=0).div_(soft)
+                body = torch.minimum(body, distance).sub_(mix.square_().mul_(soft / 4))
+        self._blend(self._ink(), self._cover(body * self.unit - OUTLINE))
+        colour = self._pattern(px, py, trunk, colours[:, 0])
+        top = (py / 0.9).clamp_(0, 1)
+        light = 0.80 + 0.28 * top - 0.10 * (1 + body / 0.06).clamp_(0, 1)
+        cover = self._cover(body * self.unit)
+        for c in range(3):
+            self.canvas[:, c].lerp_((colour[c] * light).clamp_(max=1), cover)
+        return body * self.unit
+
+    def _pattern(self, px, py, trunk, base) -> list[Tensor]:
+        """The coat's three colour planes: plain, stripes, patches, blotches, an orange breast."""
+        planes = [base[:, c].view(-1, 1, 1).expand_as(px) for c in range(3)]
+
+        def paint(where, species, colour):
+            amount = where * (self.species == SPECIES.index(species)).float()
+            return [plane + amount * (c - plane) for plane, c in zip(planes, colour, strict=True)]
+
+        present = {SPECIES[int(i)] for i in self.species.flatten().tolist()}
+        pixel = self.pixel / self.width  # of the picture, in the animal's units
+        if present & {"zebra", "giraffe", "cow"}:
+            on_neck = trunk > 0.014  # beyond the fillets of the smooth union
+            tx, ty = (
+                torch.where(on_neck, neck, body)
+                for neck, body in zip(self._along(px, py, 3), self._along(px, py, 0), strict=True)
+            )
+        if "zebra" in present:
+            stripe = torch.sin(2 * math.pi * (tx + 0.10 * ty) / 0.15 + self._phase(16))
+            planes = paint((stripe * 0.024 / pixel + 0.5).clamp_(0, 1), "zebra", (0.10, 0.09, 0.11))
+        if "giraffe" in present:
+            gx, gy = 38 * tx + self._phase(17), 38 * ty + self._phase(18)
+            cell = torch.cos(gx) + torch.cos(0.5 * gx + 0.866 * gy) + torch.cos(0.5 * gx - 0.866 * gy)
+            planes = paint(((cell - 0.05) * 0.025 / pixel + 0.5).clamp_(0, 1), "giraffe", (0.66, 0.36, 0.14))
+        if "cow" in present:
+            blot = torch.sin(11 * tx + self._phase(16)) + torch.sin(13 * ty + 7 * tx + self._phase(17))
+            blot = blot + torch.sin(9 * tx - 12 * ty + self._phase(18))
+            planes = paint(((blot - 0.55) * 0.09 / pixel + 0.5).clamp_(0, 1), "cow", (0.13, 0.11, 0.12))
+        if "bird" in present:
+            tx, ty = self._along(px, py, 0)
+            breast = ((0.30 - _length(tx - 0.30, ty + 0.20)) / pixel).clamp_(0, 1)
+            planes = paint(breast, "bird", (0.99, 0.62, 0.26))
+        return planes
+
+    def _along(self, px, py, first):
+        """Coordinates along and across the trunk (first = 0) or the neck (first = 3), from its origin."""
+        ox, oy, angle = (self.axes[:, first + i].view(-1, 1, 1) for i in range(3))
+        cos, sin = torch.cos(angle), torch.sin(angle)
+        dx, dy = px - ox, py - oy
+        return dx * cos + dy * sin, dy * cos - dx * sin
+
+    def _finish(self):
+        """Style: a sketch is ink lines over a faint wash on paper; a watercolour fades to paper at a ragged edge."""
+        paper = torch.tensor(PAPER, device=self.canvas.device).view(1, 3, 1, 1)
+        sketch = (self.style == STYLES.index("sketch")).float()
+        if sketch.any():
+            grey = self.canvas.mean(1, keepdim=True)
+            wash = paper * (0.52 + 0.48 * (0.5 * self.canvas + 0.5 * grey))
+            self.canvas.lerp_(wash, sketch[:, None])
+            lines = torch.minimum(self.outline.abs() - 0.004, torch.minimum(self.hills - 0.001, self.plant.abs() - 0.001))
+            lines = torch.where(self.outline < -0.004, self.outline.abs() - 0.004, lines)
+            self._blend((0.17, 0.16, 0.20), self._cover(lines - 0.003) * sketch)
+        wet = (self.style == STYLES.index("watercolour")).float()
+        if wet.any():
+            border = torch.minimum(torch.minimum(self.u, 1 - self.u), torch.minimum(self.v, 1 - self.v))
+            ragged = border - 0.05 + 0.018 * torch.sin(17 * self.u + 11 * self.v + self._phase(22))
+            pool = 0.5 + 0.25 * torch.sin(9 * self.u + self._phase(19)) + 0.25 * torch.sin(8 * self.v - 5 * self.u + self._phase(23))
+            thin = 0.26 + 0.22 * pool
+            pigment = self.canvas + thin[:, None] * (paper - self.canvas)
+            pigment = paper + (ragged / 0.05).clamp_(0, 1)[:, None] * (pigment - paper)
+            self.canvas.lerp_(pigment, wet[:, None])
+
+    # Small tools.
+
+    def _luck(self, i):
+        return self.luck[:, i].view(-1, 1, 1)
+
+    def _phase(self, i):
+        return 2 * math.pi * self._luck(i)
+
+    def _wave(self, low, spread):
+        return low + spread * self._luck(7)
+
+    def _circle(self, x, y, radius):
+        return _length(self.u - x, self.v - y) - radius
+
+    def _distance(self, px, py, capsule):
+        """Signed distance to one capsule per picture, in the picture's units."""
+        ax, ay, bx, by, ra, rb = (capsule[:, i].view(-1, 1, 1) for i in range(6))
+        return _capsule(px, py, ax, ay, bx, by, ra, rb) * self.unit
+
+    def _cover(self, distance):
+        """The fraction of a pixel inside a shape whose edge is at this signed distance."""
+        return (0.5 - distance / self.pixel).clamp_(0, 1)
+
+    def _ink(self):
+        return torch.tensor(INK, device=self.canvas.device).expand(self.n, 3)
+
+    def _fill(self, distance, colour, where=1.0):
+        self._blend(colour, self._cover(distance) * where)
+
+    def _blend(self, colour, cover):
+        """Mixes a colour, (3,) or (n, 3), into the canvas by a plane of coverage."""
+        colour = torch.as_tensor(colour, device=self.canvas.device).expand(self.n, 3)
+        for c in range(3):
+            self.canvas[:, c].lerp_(colour[:, c].view(-1, 1, 1).expand_as(cover), cover)
+
+
+def _capsule(px, py, ax, ay, bx, by, ra, rb):
+    """Distance to a segment less a radius that runs from ra to rb along it (exact for ra = rb)."""
+    dx, dy = bx - ax, by - ay
+    x, y = px - ax, py - ay
+    scale = 1 / (dx * dx + dy * dy + 1e-9)
+    along = (x * (dx * scale)).add_(y * (dy * scale)).clamp_(0, 1)
+    return _length(x - along * dx, y - along * dy).sub_(along.mul_(rb - ra)).sub_(ra)
+
+
+def _length(x, y):
+    return (x * x).addcmul_(y, y).sqrt_()  # twice as fast as torch.hypot, and these numbers cannot overflow
