@@ -1,7 +1,7 @@
 """Stable Diffusion as functions: words, pictures and latents in; embeddings, latents, pictures and eps out.
 
 `load` reads the small world or any Stable Diffusion 1.x / 2.x checkpoint; `generate` is text to picture in
-one call. Not here: how to sample, guide and edit (`kit.diffusion`), how to make the small world (`kit.world`)
+one call. Not here: how to sample, guide and edit (`kit.diffusion`), training (`kit.world.train`).
 
     name         shape, range                 meaning
     pictures     (n, 3, h, w) in [0, 1]       RGB
@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 from kit.diffusion import checks, ddim, seeds
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule
-from kit.world import WEIGHTS
+from kit.world import WEIGHTS, unknown_words
 
 _NETWORKS = {  # part -> its class, and the name of its weights' file
     "unet": (UNet2DConditionModel, "diffusion_pytorch_model"),
@@ -36,7 +36,14 @@ _NETWORKS = {  # part -> its class, and the name of its weights' file
     "text_encoder": (CLIPTextModel, "model"),
 }
 _PARTS = (*_NETWORKS, "tokenizer", "scheduler")
+_EXTRAS = (
+    "class_embed_type",
+    "addition_embed_type",
+    "time_cond_proj_dim",
+    "encoder_hid_dim",
+)  # SDXL's, LCM's
 _PATIENCE = 10  # seconds to wait for the hub's first answer
+_NAMES = "wanted 'world', a folder or a hub id 'owner/name'"
 _AGAIN = "download or copy the checkpoint again"
 MAX_SIDE = 2048  # pixels; the VAE's attention costs memory with the fourth power of the side
 
@@ -60,6 +67,7 @@ class Models:
     prediction: (
         str  # what the U-Net was trained to say, "epsilon" or "v_prediction"; `predict` says eps anyway
     )
+    small_world: bool  # whether only the small world's words mean anything to it
     device: torch.device
     dtype: torch.dtype
 
@@ -128,20 +136,21 @@ class Models:
     def _warn_of_lost_words(self, prompt):
         tokens = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         spans = tokens.offset_mapping
-        unknown = [
-            span
-            for span, id in zip(spans, tokens.input_ids, strict=True)
-            if id == self.tokenizer.unk_token_id
-        ]
-        words = re.finditer(r"\w+|[^\w\s]+", prompt)
-        lost = [w.group() for w in words if any(a < w.end() and b > w.start() for a, b in unknown)]
+        lost = unknown_words(prompt) if self.small_world else self._words_without_token(prompt, tokens)
         if lost:
-            names = ", ".join(map(repr, dict.fromkeys(lost)))
+            names = ", ".join(map(repr, lost))
             warnings.warn(f"{prompt!r}: {self.name} does not know {names}", stacklevel=3)
         room = self._context - self.tokenizer.num_special_tokens_to_add()
         if len(spans) > room:
             cut = prompt[spans[room][0] :]
             warnings.warn(f"{prompt!r}: longer than {room} tokens, cut off: {cut!r}", stacklevel=3)
+
+    def _words_without_token(self, prompt, tokens):
+        """The words that hold a tokenizer's token for whatever it does not know; CLIP's spells every word."""
+        pairs = zip(tokens.offset_mapping, tokens.input_ids, strict=True)
+        unknown = [span for span, id in pairs if id == self.tokenizer.unk_token_id]
+        words = re.finditer(r"\w+|[^\w\s]+", prompt)
+        return [w.group() for w in words if any(a < w.end() and b > w.start() for a, b in unknown)]
 
     def _levels(self, t, x):
         """t as (n,) integers beside x."""
@@ -172,9 +181,7 @@ def generate(models, prompts, *, negative="", guidance=5.0, steps=25, seed=0, et
         raise ValueError(f"negative: got {len(negative)} texts for {n} prompts, wanted one, or one for each")
     timesteps = models.timesteps(steps)
     batch = n if batch is None else checks.whole("batch", batch, 1, 2**31)
-    noise = seeds.randn(
-        (n, *models.latent_shape), seed, models.device
-    )  # before the work, to refuse a bad seed
+    noise = seeds.randn((n, *models.latent_shape), seed, models.device)
     each = seed if isinstance(seed, (list, tuple)) else [int(seed) + i for i in range(n)]
     with torch.inference_mode():
         cond, uncond = models.embed(prompts), models.embed(negative).expand(n, -1, -1)
@@ -212,6 +219,7 @@ def load(name="world", device=None, dtype=None):
         **{part: _network(name, folder / file, dtypes[part], device) for part, file in weights.items()},
         tokenizer=_tokenizer(name, folder, index, configs["text_encoder"].get("vocab_size", 49408)),
         **_noise_levels(name, folder / "scheduler"),
+        small_world=(folder / "card.json").is_file(),
         device=device,
         dtype=dtype,
     )
@@ -223,7 +231,7 @@ def load(name="world", device=None, dtype=None):
 def _find(name):
     """The checkpoint's folder; and, if weights may have to be fetched, the names of all files on the hub."""
     if not isinstance(name, (str, Path)):
-        raise TypeError(f"name: got {name!r}, wanted 'world', a folder or a hub id 'owner/name'")
+        raise TypeError(f"name: got {name!r}, {_NAMES}")
     folder = WEIGHTS if name == "world" else Path(name).expanduser()
     if str(name) and folder.is_dir():
         return folder, None
@@ -233,9 +241,7 @@ def _find(name):
         mend = "StableDiffusionPipeline.from_single_file(file).save_pretrained(folder)"
         raise ValueError(f"{name}: got a file, wanted a folder in the diffusers layout; make one with {mend}")
     if not re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(name)):
-        raise FileNotFoundError(
-            f"{name!r}: no such folder; wanted 'world', a folder or a hub id 'owner/name'"
-        )
+        raise FileNotFoundError(f"{name!r}: no such folder; {_NAMES}")
     return _find_on_hub(name)
 
 
@@ -298,23 +304,19 @@ def _anatomy(name, folder):
 def _check_fit(name, unet, vae, text_encoder):
     """That the networks fit each other, and that the U-Net asks for nothing but x, t and cond."""
     channels = vae.get("latent_channels", 4)
-    width = text_encoder.get("hidden_size", 512)
     for key, wanted in {
         "in_channels": channels,
         "out_channels": channels,
-        "cross_attention_dim": width,
-        **dict.fromkeys(
-            ("class_embed_type", "addition_embed_type", "time_cond_proj_dim", "encoder_hid_dim"), None
-        ),
+        "cross_attention_dim": text_encoder.get("hidden_size", 512),
+        **dict.fromkeys(_EXTRAS, None),
     }.items():
         got = unet.get(key, wanted)
         if got != wanted:
             what = "an inpainting U-Net" if (key, got) == ("in_channels", 9) else "a U-Net of another kind"
             raise ValueError(f"{name}: {what}, not supported: got {key} {got}, wanted {wanted}")
-    if not isinstance(unet.get("sample_size"), int):
-        raise ValueError(
-            f"{name}: got sample_size {unet.get('sample_size')}, wanted one int (square latents)"
-        )
+    size = unet.get("sample_size")
+    if not isinstance(size, int):
+        raise ValueError(f"{name}: got a U-Net of sample_size {size}, wanted one int (square latents)")
 
 
 def _weights(name, part, files, dtype):
@@ -324,12 +326,10 @@ def _weights(name, part, files, dtype):
     for file in reversed(wanted) if dtype == torch.float16 else wanted:
         if file in files:
             return file
-    pickles = sorted(
-        f for f in files if f.startswith(f"{part}/") and f.endswith((".bin", ".ckpt", ".pt", ".pth"))
-    )
+    pickles = sorted(f for f in files if re.fullmatch(rf"{part}/.*\.(bin|ckpt|pth?)", f))
     if pickles:
         mend = (
-            "convert it where you trust it: StableDiffusionPipeline.from_pretrained(old).save_pretrained(new)"
+            "if you trust it, convert it: StableDiffusionPipeline.from_pretrained(old).save_pretrained(new)"
         )
         raise ValueError(f"{name}: {pickles[0]} is a pickle, which can run code; wanted safetensors; {mend}")
     raise FileNotFoundError(f"{name}: has no {wanted[0]}; {_AGAIN}")
@@ -356,28 +356,25 @@ def _network(name, file, dtype, device):
 def _tokenizer(name, folder, index, known):
     """The tokenizer of the class that the checkpoint names, whose words the text encoder knows."""
     tokenizer = _read(name, folder / "tokenizer", getattr(transformers, index["tokenizer"][1]))
-    if len(tokenizer) > known:
-        raise ValueError(
-            f"{name}: tokenizer/ has {len(tokenizer)} words, text_encoder/ knows {known}; {_AGAIN}"
-        )
+    n = len(tokenizer)
+    if n > known:
+        raise ValueError(f"{name}: tokenizer/ has {n} words, text_encoder/ knows {known}; {_AGAIN}")
     return tokenizer
 
 
 def _noise_levels(name, folder):
     """The schedule, the spacing of steps and the kind of prediction, from the scheduler's settings."""
     scheduler = _read(name, folder, DDIMScheduler)  # reads the settings of every scheduler with these levels
-    config = scheduler.config
-    if config.prediction_type not in ("epsilon", "v_prediction"):
-        raise ValueError(
-            f"{name}: got prediction_type {config.prediction_type}, wanted epsilon or v_prediction"
-        )
+    config, said = scheduler.config, scheduler.config.prediction_type
+    if said not in ("epsilon", "v_prediction"):
+        raise ValueError(f"{name}: got prediction_type {said}, wanted epsilon or v_prediction")
     # At a signal of zero no eps would tell x0; 2^-12 of it is far below what shows, and far above rounding.
     alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp(min=2**-24)
     return dict(
         schedule=Schedule(alpha_bar, 1.0 if config.set_alpha_to_one else None),
         spacing=config.timestep_spacing,
         offset=config.steps_offset,
-        prediction=config.prediction_type,
+        prediction=said,
     )
 
 
@@ -385,18 +382,15 @@ def _read(name, folder, cls, **settings):
     try:
         return cls.from_pretrained(folder, local_files_only=True, **settings)
     except Exception as error:  # three libraries' own kinds, and bare ones
-        raise OSError(
-            f"{name}: {folder.name}/ is damaged or incomplete ({_brief(error)}); {_AGAIN}"
-        ) from None
+        raise OSError(f"{name}: {folder.name}/ cannot be read ({_brief(error)}); {_AGAIN}") from None
 
 
 def _json(name, folder, file):
     try:
         return dict(json.loads((folder / file).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"{name}: has no {file}, wanted a checkpoint in the diffusers layout; {_AGAIN}"
-        ) from None
+        wanted = "wanted a checkpoint in the diffusers layout"
+        raise FileNotFoundError(f"{name}: has no {file}, {wanted}; {_AGAIN}") from None
     except (TypeError, ValueError) as error:
         raise OSError(f"{name}: {file} is damaged ({_brief(error)}); {_AGAIN}") from None
 
@@ -454,13 +448,7 @@ def _pictures(pictures, factor):
         raise ValueError(f"pictures: got {h} x {w} pixels, wanted multiples of {factor} up to {MAX_SIDE}")
     low, high = map(float, checks.finite("pictures", pictures).aminmax())
     if low < 0 or high > 1:
-        mend = (
-            "divide by 255"
-            if low >= 0 and high > 2
-            else "add 1 and halve"
-            if low >= -1 and high <= 1
-            else "rescale"
-        )
+        mend = "divide 0..255 by 255; add 1 to -1..1 and halve it"
         raise ValueError(f"pictures: got values from {low:.4g} to {high:.4g}, {wanted}: {mend}")
     return pictures
 
