@@ -26,6 +26,7 @@ ARROWS = {
     "diffusion.training": {"accelerate", "safetensors"},
     "world": {"kit.diffusion", "torch", "numpy", "safetensors"},
     "world.caption": {"transformers", "tokenizers"},
+    "world.judge": {"transformers"},  # the image tower of the CLIP score
     "world.train": {"diffusers", "transformers", "tokenizers", "accelerate"},
     "models": {
         "kit.world",
