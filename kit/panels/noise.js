@@ -298,13 +298,12 @@ class View {
     }
   }
 
-  // Each reading as wide as its longest text, so that nothing moves when they change.
+  // Each reading has room for its longest text, and a digit more for wide signs, so that nothing moves.
   #readings() {
-    const { length } = this.playhead;
-    const all = Array.from({ length }, (_, step) => readings(this.model, step));
-    this.values = all[0].map(([, ], column) => {
+    const all = Array.from({ length: this.playhead.length }, (_, step) => readings(this.model, step));
+    this.values = all[0].map((_, column) => {
       const value = element("dd", {});
-      value.style.minWidth = `${Math.max(...all.map(read => read[column]?.[1].length ?? 0))}ch`;
+      value.style.minWidth = `${Math.max(...all.map(read => read[column]?.[1].length ?? 0)) + 1}ch`;
       return value;
     });
     this.read.replaceChildren(...all[0].map(([name], column) =>
