@@ -180,6 +180,7 @@ def generate(models, prompts, *, negative="", guidance=5.0, steps=25, seed=0, et
     if len(negative) not in (1, n):
         raise ValueError(f"negative: got {len(negative)} texts for {n} prompts, wanted one, or one for each")
     timesteps = models.timesteps(steps)
+    guidance = checks.real("guidance", guidance)
     batch = n if batch is None else checks.whole("batch", batch, 1, 2**31)
     noise = seeds.randn((n, *models.latent_shape), seed, models.device)
     each = seed if isinstance(seed, (list, tuple)) else [int(seed) + i for i in range(n)]

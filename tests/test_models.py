@@ -266,8 +266,8 @@ def test_words_outside_the_small_world_are_named(folder, tmp_path):
     copy = shutil.copytree(folder("epsilon"), tmp_path / "copy")
     (copy / "card.json").write_text("{}")
     m = kit.load(copy, device="cpu")
-    with pytest.warns(UserWarning, match="does not know 'elephant', 'x', 'eyes'$"):
-        m.embed("an elephant, x, its eyes")
+    with pytest.warns(UserWarning, match="does not know 'x', 'elephant'$"):
+        m.embed("a dog, x, elephant")
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "words"])
@@ -752,8 +752,8 @@ def test_a_prediction_of_nonsense_is_refused(kind_of_model, change, kind, says, 
         (dict(seed=2**63), ValueError, "seed: got 9223372036854775808"),
         (dict(seed=[1]), ValueError, "seed: got 1 seeds, wanted 2"),
         (dict(seed="x"), TypeError, "seed: got 'x'"),
-        (dict(guidance=float("nan")), ValueError, "w: got nan|guidance: got nan"),
-        (dict(guidance="strong"), TypeError, "got 'strong'"),
+        (dict(guidance=float("nan")), ValueError, "guidance: got nan"),
+        (dict(guidance="strong"), TypeError, "guidance: got 'strong'"),
         (dict(eta=-0.1), ValueError, "eta: got -0.1"),
         (dict(eta=1.5), ValueError, "eta: got 1.5"),
         (dict(batch=0), ValueError, "batch: got 0"),
