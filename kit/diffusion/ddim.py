@@ -40,7 +40,7 @@ def step(schedule, x, eps, t, t_next, *, eta=0.0, noise=None):
     above 0 only on the way down, with `noise` a standard normal draw like x. Returns (x at t_next, x0).
     """
     checks.like("eps", eps, "x", checks.floating("x", x))
-    ab, ab_next = schedule.at(t), schedule.at(t_next)
+    ab, ab_next = _level(schedule, t), _level(schedule, t_next)
     s = _new_noise(ab, ab_next, checks.real("eta", eta, 0, 1))
 
     x_, eps_ = lifted(x), lifted(eps)
@@ -116,22 +116,23 @@ def _up(predict, schedule, x, levels, cond, refinements):
         yield State(t_next, x, x0, eps)
 
 
+def _level(schedule, t):
+    """alpha_bar at t as a float64 tensor, () or (n,)."""
+    return torch.as_tensor(schedule.at(t), dtype=torch.float64)
+
+
 def _new_noise(ab, ab_next, eta):
     """sigma_t(eta) of Eq. 16."""
     if eta == 0:
-        return 0.0
-    if _any(ab_next < ab) or _any(ab == 1):
+        return torch.zeros_like(ab_next)
+    if (ab_next < ab).any() or (ab == 1).any():
         raise ValueError(f"eta: got {eta} on a step that is not down to less noise, wanted 0")
     return eta * ((1 - ab_next) / (1 - ab)) ** 0.5 * (1 - ab / ab_next) ** 0.5
 
 
-def _any(truth):
-    return truth if isinstance(truth, bool) else bool(truth.any())
-
-
 def _root(variance):
     """Its square root, where rounding may have left a variance of 0 just below 0."""
-    return variance.clamp(min=0) ** 0.5 if isinstance(variance, torch.Tensor) else max(variance, 0.0) ** 0.5
+    return variance.clamp(min=0) ** 0.5
 
 
 def _wanted_noise(noise, x, eta):

@@ -180,9 +180,9 @@ def lifted(x):
 
 
 def shaped(level, x):
-    """A level, a float or (n,), so that it multiplies x (n, ...)."""
-    if not isinstance(level, torch.Tensor):
-        return level
+    """A level, a number or (n,), so that it multiplies x (n, ...)."""
+    if not isinstance(level, torch.Tensor) or not level.ndim:
+        return float(level)
     if not x.ndim or len(level) != len(x):
         raise ValueError(f"t: got {len(level)} timesteps for {tuple(x.shape)}, wanted one for each picture")
     return level.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))

@@ -111,6 +111,13 @@ def test_eta_1_draws_from_the_posterior():
     check_posterior(ddim.step)
 
 
+def test_eta_1_from_pure_noise_takes_no_root_of_a_negative():
+    """Nothing of the old noise is kept there, and rounding makes its variance -1e-16."""
+    schedule, x = Schedule(torch.tensor([0.5, 1e-18])), normal(2)
+    found, x0 = ddim.step(schedule, x, normal(2, seed=2), 1, 0, eta=1.0, noise=torch.zeros_like(x))
+    torch.testing.assert_close(found, 0.5**0.5 * x0)
+
+
 @pytest.mark.parametrize("t", [999, 500, 1])
 def test_eta_1_is_diffusers_ddpm_step(t):
     """variance_type fixed_small is the posterior's variance, beta tilde."""
