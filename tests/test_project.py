@@ -400,7 +400,7 @@ def test_the_doctor_names_what_is_missing_and_how_to_mend_it(tmp_path, environme
     ("answers", "words"),
     [
         (None, "Install Python 3.11 or newer"),
-        ("echo Python 3.9.2; exit 1", "Python 3.9.2 is too old"),
+        ('case "$*" in *"3, 11"*) exit 1;; esac; echo Python 3.9.2', "Python 3.9.2 is too old"),
         ('case "$2" in *ensurepip*) exit 1;; esac', "apt-get install python3-venv"),
     ],
 )
