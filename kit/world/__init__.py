@@ -1,9 +1,9 @@
 """The small world, whole and offline: scenes, their pictures and true masks, their captions, and a judge.
 
-    scene.py     what can be in a picture            render.py    scenes -> pictures and true masks
-    rigs.py      the animals' anatomy                caption.py   scenes <-> words, and the tokenizer
-    judge.py     pictures -> what they show          train.py     remakes the weights from nothing
-    measure.py   how good the weights are            weights/     a Stable Diffusion in miniature
+scene.py     what can be in a picture           rendering.py scenes -> pictures and true masks
+rigs.py      the animals' anatomy                caption.py   scenes <-> words, and the tokenizer
+judge.py     pictures -> what they show          train.py     remakes the weights from nothing
+measure.py   how good the weights are            weights/     a Stable Diffusion in miniature
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ _NAMES = {
     "Scenes": "scene",
     "poses_of": "scene",
     "sample_scenes": "scene",
-    "render": "render",
+    "render": "rendering",
     "VOCABULARY": "caption",
     "captions": "caption",
     "parse": "caption",

@@ -7,6 +7,7 @@ open; an empty caption means anything.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ PLACE_PHRASES = {
     "night": ("at night", "by night"),
 }
 STYLE_PHRASES = {
-    "plain": ("a plain picture of", "a picture in plain colours of"),
+    "plain": ("a plain picture of", "a plain drawing of"),
     "sketch": ("a sketch of", "a pencil sketch of"),
     "watercolour": ("a watercolour of", "a watercolour painting of"),
 }
@@ -42,7 +43,7 @@ _MEANS = {
     "spreading": ("pose", "spreading its wings"),
     "spread": ("pose", "spreading its wings"),
 }
-_GRAMMAR = "a an the animal of in on at by it its with wings and picture painting pencil colours down still high"
+_GRAMMAR = "a an the animal of in on at by it its with wings picture drawing painting pencil down still high"
 VOCABULARY = tuple(sorted({*_MEANS, *_GRAMMAR.split()}))
 CONTEXT = 16  # tokens: the longest caption has 14, with its start and end
 
@@ -90,7 +91,8 @@ def parse(caption: str) -> dict[str, str]:
     each other ("a horse zebra", "a cow spreading its wings")."""
     if unknown := unknown_words(caption):
         raise ValueError(
-            f"parse: got {', '.join(map(repr, unknown))} in {caption!r}, wanted words of the small world: {', '.join(VOCABULARY)}"
+            f"parse: got {', '.join(map(repr, unknown))} in {caption!r}, "
+            f"wanted words of the small world: {', '.join(VOCABULARY)}"
         )
     found: dict[str, str] = {}
     for word in _words(caption):
@@ -99,7 +101,9 @@ def parse(caption: str) -> dict[str, str]:
             raise ValueError(f"parse: got both {found[name]!r} and {value!r} in {caption!r}, wanted one {name}")
     species, pose = found.get("species"), found.get("pose")
     if species and pose and pose not in poses_of(species):
-        raise ValueError(f"parse: got a {species} {pose} in {caption!r}, wanted a {species} {', '.join(poses_of(species))}")
+        raise ValueError(
+            f"parse: got a {species} {pose} in {caption!r}, wanted a {species} {', '.join(poses_of(species))}"
+        )
     return {name: found[name] for name in ATTRIBUTES if name in found}
 
 
@@ -110,7 +114,9 @@ def unknown_words(caption: str) -> list[str]:
 
 def matches(attributes: dict[str, str], scenes: Scenes) -> torch.Tensor:
     """(n,) bool: which scenes a caption with these attributes is true of."""
-    return torch.tensor([all(getattr(scenes, name)[i] == value for name, value in attributes.items()) for i in range(len(scenes))])
+    return torch.tensor(
+        [all(getattr(scenes, name)[i] == value for name, value in attributes.items()) for i in range(len(scenes))]
+    )
 
 
 def _words(caption: str) -> list[str]:
@@ -147,7 +153,7 @@ def save_tokenizer(folder: str | Path) -> None:
 def _pieces(word: str, merges: list[tuple[str, str]]) -> list[str]:
     """A word in byte-pair pieces: of all neighbours that may merge, the earliest merge is made first."""
     pieces = [*word[:-1], word[-1] + "</w>"]
-    while ranked := [(merges.index(pair), i) for i, pair in enumerate(zip(pieces, pieces[1:], strict=False)) if pair in merges]:
+    while ranked := [(merges.index(pair), i) for i, pair in enumerate(itertools.pairwise(pieces)) if pair in merges]:
         _, i = min(ranked)
         pieces[i : i + 2] = [pieces[i] + pieces[i + 1]]
     return pieces

@@ -64,7 +64,9 @@ class Judge(nn.Module):
         weight = next(self.parameters())
         parts = [self(part.to(weight)) for part in pictures.split(64)]
         features = torch.cat([f for _, f in parts]).cpu()
-        probabilities = {name: torch.cat([logits[name] for logits, _ in parts]).softmax(-1).cpu() for name in ATTRIBUTES}
+        probabilities = {
+            name: torch.cat([logits[name] for logits, _ in parts]).softmax(-1).cpu() for name in ATTRIBUTES
+        }
         words = {name: tuple(ATTRIBUTES[name][i] for i in p.argmax(-1).tolist()) for name, p in probabilities.items()}
         return Verdict(**words, probabilities=probabilities, features=features)
 
@@ -78,8 +80,8 @@ class Likeness(nn.Module):
         self.tower = tower
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures (n, 3, 128, 128) in [0, 1] to unit vectors (n, d)."""
-        small = F.avg_pool2d(pictures, SIDE // self.tower.config.image_size)
+        """Pictures (n, 3, s, s) in [0, 1], s a multiple of the tower's 64 pixels, to unit vectors (n, d)."""
+        small = F.avg_pool2d(pictures, pictures.shape[-1] // self.tower.config.image_size)
         return F.normalize(self.tower(pixel_values=small * 2 - 1).image_embeds.float(), dim=-1)
 
     @torch.inference_mode()
@@ -115,7 +117,10 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Fréchet distance between two sets of features, (n, d) and (m, d), taken as Gaussians (arXiv 1706.08500):
     |mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)). Raises ValueError for fewer than two rows or other d."""
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
-        raise ValueError(f"frechet_distance: got features {tuple(a.shape)} and {tuple(b.shape)}, wanted (n, d) and (m, d) with n, m >= 2")
+        raise ValueError(
+            f"frechet_distance: got features {tuple(a.shape)} and {tuple(b.shape)}, "
+            "wanted (n, d) and (m, d) with n, m >= 2"
+        )
     a, b = a.double(), b.double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
     # The eigenvalues of C_a C_b are those of the symmetric C_a^(1/2) C_b C_a^(1/2): real and not negative.

@@ -54,31 +54,94 @@ class Look:
 
 LOOKS = {
     "horse": Look(
-        leg=0.86, chest=0.26, rump=0.25, thick=0.105, neck=0.62, rise=52, throat=0.125, head=0.40, skull=0.125,
-        muzzle=0.085, tail=0.62, coat=(0.62, 0.34, 0.17), dark=(0.20, 0.11, 0.08), snout=(0.42, 0.22, 0.12),
+        leg=0.86,
+        chest=0.26,
+        rump=0.25,
+        thick=0.105,
+        neck=0.62,
+        rise=52,
+        throat=0.125,
+        head=0.40,
+        skull=0.125,
+        muzzle=0.085,
+        tail=0.62,
+        coat=(0.62, 0.34, 0.17),
+        dark=(0.20, 0.11, 0.08),
+        snout=(0.42, 0.22, 0.12),
         shade=(0.44, 0.23, 0.11),
     ),
     "zebra": Look(
-        leg=0.78, chest=0.28, rump=0.28, thick=0.105, neck=0.54, rise=50, throat=0.14, head=0.38, skull=0.13,
-        muzzle=0.09, tail=0.50, coat=(0.97, 0.96, 0.93), dark=(0.10, 0.09, 0.11), snout=(0.20, 0.17, 0.18),
+        leg=0.78,
+        chest=0.28,
+        rump=0.28,
+        thick=0.105,
+        neck=0.54,
+        rise=50,
+        throat=0.14,
+        head=0.38,
+        skull=0.13,
+        muzzle=0.09,
+        tail=0.50,
+        coat=(0.97, 0.96, 0.93),
+        dark=(0.10, 0.09, 0.11),
+        snout=(0.20, 0.17, 0.18),
         shade=(0.62, 0.60, 0.60),
     ),
     "giraffe": Look(
-        leg=1.05, chest=0.25, rump=0.22, thick=0.095, neck=1.28, rise=63, throat=0.10, head=0.36, skull=0.105,
-        muzzle=0.075, tail=0.50, coat=(0.96, 0.76, 0.36), dark=(0.50, 0.25, 0.10), snout=(0.80, 0.58, 0.30),
-        shade=(0.74, 0.55, 0.24), droop=-28.0,
+        leg=1.05,
+        chest=0.25,
+        rump=0.22,
+        thick=0.095,
+        neck=1.28,
+        rise=63,
+        throat=0.10,
+        head=0.36,
+        skull=0.105,
+        muzzle=0.075,
+        tail=0.50,
+        coat=(0.96, 0.76, 0.36),
+        dark=(0.50, 0.25, 0.10),
+        snout=(0.80, 0.58, 0.30),
+        shade=(0.74, 0.55, 0.24),
+        droop=-28.0,
     ),
     "cow": Look(
-        leg=0.70, chest=0.31, rump=0.31, thick=0.115, neck=0.36, rise=28, throat=0.18, head=0.38, skull=0.165,
-        muzzle=0.125, tail=0.58, coat=(0.97, 0.96, 0.94), dark=(0.14, 0.12, 0.13), snout=(0.95, 0.66, 0.64),
-        shade=(0.66, 0.63, 0.63), droop=-32.0,
+        leg=0.70,
+        chest=0.31,
+        rump=0.31,
+        thick=0.115,
+        neck=0.36,
+        rise=28,
+        throat=0.18,
+        head=0.38,
+        skull=0.165,
+        muzzle=0.125,
+        tail=0.58,
+        coat=(0.97, 0.96, 0.94),
+        dark=(0.14, 0.12, 0.13),
+        snout=(0.95, 0.66, 0.64),
+        shade=(0.66, 0.63, 0.63),
+        droop=-32.0,
     ),
     "dog": Look(
-        leg=0.64, chest=0.27, rump=0.215, thick=0.115, neck=0.36, rise=64, throat=0.165, head=0.37, skull=0.205,
-        muzzle=0.115, tail=0.42, coat=(0.93, 0.70, 0.42), dark=(0.56, 0.31, 0.13), snout=(0.97, 0.88, 0.74),
-        shade=(0.72, 0.50, 0.27), droop=-12.0,
+        leg=0.64,
+        chest=0.27,
+        rump=0.215,
+        thick=0.115,
+        neck=0.36,
+        rise=64,
+        throat=0.165,
+        head=0.37,
+        skull=0.205,
+        muzzle=0.115,
+        tail=0.42,
+        coat=(0.93, 0.70, 0.42),
+        dark=(0.56, 0.31, 0.13),
+        snout=(0.97, 0.88, 0.74),
+        shade=(0.72, 0.50, 0.27),
+        droop=-12.0,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -123,10 +186,18 @@ def _quadruped(species: str, pose: str) -> dict[str, list]:
         knee = (hip[0] + 0.34, 0.30)
         legs = {
             "hind": [(hip[0] + 0.06, hip[1] + 0.02), knee, (hip[0] + 0.42, foot)],
-            "fore": [(shoulder[0], shoulder[1] - 0.10), (shoulder[0] + 0.06, 0.48 * shoulder[1]), (shoulder[0] + 0.08, foot)],
+            "fore": [
+                (shoulder[0], shoulder[1] - 0.10),
+                (shoulder[0] + 0.06, 0.48 * shoulder[1]),
+                (shoulder[0] + 0.08, foot),
+            ],
             "far hind": [(hip[0] + 0.10, hip[1]), (knee[0] + 0.10, knee[1] - 0.05), (hip[0] + 0.52, foot + 0.03)],
-            "far fore": [(shoulder[0] + 0.08, shoulder[1] - 0.10), (shoulder[0] + 0.20, 0.46 * shoulder[1]), (shoulder[0] + 0.24, foot + 0.03)],
-        }  # fmt: skip
+            "far fore": [
+                (shoulder[0] + 0.08, shoulder[1] - 0.10),
+                (shoulder[0] + 0.20, 0.46 * shoulder[1]),
+                (shoulder[0] + 0.24, foot + 0.03),
+            ],
+        }
         rise, droop, tail = min(k.rise + 20, 84), k.droop + 8, (196, 172)
     else:
         pitch = 24
@@ -166,13 +237,36 @@ def _quadruped(species: str, pose: str) -> dict[str, list]:
     tails = [((*start, *end, thin * 0.26, thin * 0.30), k.dark if species == "horse" else k.shade)]
     tails.append(((*end, *tuft, thin * 0.30 if species == "horse" else 0.075, 0.03), k.dark))
     if species == "dog":
-        tails = [((*start, *_polar(start, k.tail, {"standing": 122, "sitting": 166, "jumping": 150}[pose]), 0.07, 0.045), k.coat)]
+        tails = [
+            (
+                (
+                    *start,
+                    *_polar(start, k.tail, {"standing": 122, "sitting": 166, "jumping": 150}[pose]),
+                    0.07,
+                    0.045,
+                ),
+                k.coat,
+            )
+        ]
 
     over, face = _head(species, k, base, poll, nose, rise, droop)
-    hooves = [] if species == "dog" else [
-        ((*legs[name][2], *_polar(legs[name][2], 0.02, 270), tip * 1.12, tip * 1.12), HOOF) for name in ("hind", "fore")
-    ]  # fmt: skip
-    return {"far": far, "tail": tails, "coat": coat, "over": over, "face": face + hooves, "trunk": (hip, shoulder), "neck": (base, poll)}  # fmt: skip
+    hooves = (
+        []
+        if species == "dog"
+        else [
+            ((*legs[name][2], *_polar(legs[name][2], 0.02, 270), tip * 1.12, tip * 1.12), HOOF)
+            for name in ("hind", "fore")
+        ]
+    )
+    return {
+        "far": far,
+        "tail": tails,
+        "coat": coat,
+        "over": over,
+        "face": face + hooves,
+        "trunk": (hip, shoulder),
+        "neck": (base, poll),
+    }
 
 
 def _head(species, k, base, poll, nose, rise, droop):
@@ -248,9 +342,15 @@ def _bird(pose: str) -> dict[str, list]:
     ]
     far, over = [], []
     if pose == "spreading its wings":
-        over = [((*shoulder, *_polar(shoulder, reach, angle), 0.15, 0.075), DEEP) for reach, angle in ((0.86, 112), (0.90, 130), (0.86, 148), (0.70, 166))]  # fmt: skip
+        over = [
+            ((*shoulder, *_polar(shoulder, reach, angle), 0.15, 0.075), DEEP)
+            for reach, angle in ((0.86, 112), (0.90, 130), (0.86, 148), (0.70, 166))
+        ]
         other = (shoulder[0] + 0.10, shoulder[1] + 0.08)
-        far = [((*other, *_polar(other, reach, angle), 0.14, 0.07), (0.16, 0.39, 0.73)) for reach, angle in ((0.80, 82), (0.80, 66), (0.70, 50))]  # fmt: skip
+        far = [
+            ((*other, *_polar(other, reach, angle), 0.14, 0.07), (0.16, 0.39, 0.73))
+            for reach, angle in ((0.80, 82), (0.80, 66), (0.70, 50))
+        ]
     else:
         angle = {"standing": 200, "sitting": 186, "jumping": 206}[pose]
         over = [
@@ -264,8 +364,19 @@ def _bird(pose: str) -> dict[str, list]:
     if pose == "jumping":
         for x in (-0.16, 0.02):
             knee = (x - 0.10, floor - 0.08)
-            far += [((x, floor + 0.12, *knee, 0.035, 0.035), BEAK), ((*knee, knee[0] - 0.15, knee[1] + 0.01, 0.035, 0.03), BEAK)]  # fmt: skip
-    return {"far": far, "tail": tails, "coat": coat, "over": over, "face": face, "trunk": (rear, front), "neck": (front, head)}  # fmt: skip
+            far += [
+                ((x, floor + 0.12, *knee, 0.035, 0.035), BEAK),
+                ((*knee, knee[0] - 0.15, knee[1] + 0.01, 0.035, 0.03), BEAK),
+            ]
+    return {
+        "far": far,
+        "tail": tails,
+        "coat": coat,
+        "over": over,
+        "face": face,
+        "trunk": (rear, front),
+        "neck": (front, head),
+    }
 
 
 @cache

@@ -60,9 +60,7 @@ class Scenes:
                     raise ValueError(f"{name}: got {word!r}, wanted one of {', '.join(known)}")
         for species, pose in zip(self.species, self.pose, strict=False):
             if pose not in poses_of(species):
-                raise ValueError(
-                    f"pose: got a {species} {pose}, wanted a {species} {', '.join(poses_of(species))}"
-                )
+                raise ValueError(f"pose: got a {species} {pose}, wanted a {species} {', '.join(poses_of(species))}")
         lengths = {field.name: len(getattr(self, field.name)) for field in fields(self)}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"scenes: got fields of different lengths {lengths}, wanted one length")
@@ -149,9 +147,7 @@ def sample_scenes(n: int, seed: int, **fixed: str | Sequence[str]) -> Scenes:
     if "species" in fixed:
         given = fixed["species"]
         species = (given,) * n if isinstance(given, str) else tuple(given)
-    pose = tuple(
-        options[int(u * len(options))] for u, options in zip(luck, map(poses_of, species), strict=True)
-    )
+    pose = tuple(options[int(u * len(options))] for u, options in zip(luck, map(poses_of, species), strict=True))
     scenes = Scenes(
         species,
         pose,

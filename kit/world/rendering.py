@@ -18,13 +18,13 @@ CHUNK = 8  # pictures drawn at once: their planes stay in the processor's cache
 OUTLINE = 0.008  # half the width of an ink line, as a fraction of the picture's side
 TALLEST = 0.86  # an animal taller than this fraction of the picture is drawn narrower than its scene says
 
-#          sky above           sky at horizon      far hill            ground              sun                  plant
+#         sky above, at the horizon, far hill, ground, sun, plant
 PALETTES = {
-    "meadow": [(0.36, 0.66, 0.94), (0.78, 0.91, 0.99), (0.40, 0.68, 0.38), (0.52, 0.78, 0.34), (1.00, 0.90, 0.45), (0.20, 0.50, 0.26)],
-    "desert": [(0.98, 0.66, 0.42), (1.00, 0.87, 0.64), (0.85, 0.55, 0.31), (0.93, 0.75, 0.46), (1.00, 0.45, 0.22), (0.36, 0.56, 0.33)],
-    "snow": [(0.60, 0.72, 0.84), (0.86, 0.91, 0.96), (0.74, 0.82, 0.91), (0.94, 0.97, 1.00), (1.00, 0.97, 0.86), (0.26, 0.44, 0.42)],
-    "night": [(0.04, 0.06, 0.20), (0.16, 0.19, 0.42), (0.10, 0.16, 0.27), (0.15, 0.24, 0.29), (0.97, 0.96, 0.84), (0.06, 0.13, 0.18)],
-}  # fmt: skip
+    "meadow": "#5ca8f0 #c7e8fc #66ad61 #85c757 #ffe673 #338042",
+    "desert": "#faa86b #ffdea3 #d98c4f #edbf75 #ff7338 #5c8f54",
+    "snow": "#99b8d6 #dbe8f5 #bdd1e8 #f0f7ff #fff7db #42706b",
+    "night": "#0a0f33 #29306b #1a2945 #263d4a #f7f5d6 #0f212e",
+}
 PAPER = (0.98, 0.965, 0.93)
 
 
@@ -56,6 +56,10 @@ def _uniforms(seed: Tensor, count: int) -> Tensor:
     return (((x >> 16) ^ x) & 0xFFFFFF).float() / 2**24
 
 
+def _colours(hexes: str) -> list[list[float]]:
+    return [[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in hexes.split()]
+
+
 class _Painter:
     """One chunk of pictures under way. Planes are (n, size, size); numbers per picture are (n, 1, 1)."""
 
@@ -67,11 +71,8 @@ class _Painter:
         def column(values):
             return torch.as_tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1)
 
-        def table(entries, words):
-            return torch.stack([torch.tensor(entries[w]) for w in words]).to(device)
-
         self.luck = _uniforms(scenes.seed.to(device), 24)
-        self.palette = table(PALETTES, scenes.place)  # (n, 6, 3)
+        self.palette = torch.tensor([_colours(PALETTES[place]) for place in scenes.place], device=device)  # (n, 6, 3)
         self.species = column([SPECIES.index(w) for w in scenes.species])
         self.place = column([PLACES.index(w) for w in scenes.place])
         self.style = column([STYLES.index(w) for w in scenes.style])
@@ -79,7 +80,7 @@ class _Painter:
         self.axes = rigs.axes[which].to(device)
         height, lift = column(rigs.height[which]), column(rigs.lift[which])
         self.width = torch.minimum(column(scenes.size), TALLEST / (height + lift))
-        half = self.width / 2 + 0.02
+        half = self.width / 2 + 0.026  # an outline, and what watercolour bends
         self.x = torch.minimum(torch.maximum(column(scenes.x), half), 1 - half)
         room = 0.97 - (height + lift) * self.width
         self.ground = torch.minimum(column(scenes.y), room)
@@ -150,14 +151,22 @@ class _Painter:
         px, py = (self.u - x) / tall, (self.v - foot) / tall
         trunk = _capsule(px, py, 0, 0, 0, 0.6, 0.07, 0.05)
         crown = _length(px, py - 0.85) - 0.42
-        cactus = torch.minimum(_capsule(px, py, 0, 0, 0, 1.05, 0.13, 0.12), _capsule(px, py, 0.3, 0.5, 0.3, 0.85, 0.085, 0.08))
+        cactus = torch.minimum(
+            _capsule(px, py, 0, 0, 0, 1.05, 0.13, 0.12), _capsule(px, py, 0.3, 0.5, 0.3, 0.85, 0.085, 0.08)
+        )
         cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.45, 0.3, 0.5, 0.08, 0.08))
         cactus = torch.minimum(cactus, _capsule(px, py, -0.3, 0.62, -0.3, 0.95, 0.08, 0.075))
         cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.58, -0.3, 0.62, 0.075, 0.075))
         fir = torch.maximum(px.abs() * 0.9 + (py - 1.35) * 0.38, 0.18 - py)
         place = self.place
-        shape = torch.where(place == PLACES.index("desert"), cactus, torch.where(place == PLACES.index("snow"), fir, crown))
-        self._fill(trunk * tall, torch.tensor([0.40, 0.27, 0.18], device=px.device) * self._dim(), place != PLACES.index("desert"))
+        shape = torch.where(
+            place == PLACES.index("desert"), cactus, torch.where(place == PLACES.index("snow"), fir, crown)
+        )
+        self._fill(
+            trunk * tall,
+            torch.tensor([0.40, 0.27, 0.18], device=px.device) * self._dim(),
+            place != PLACES.index("desert"),
+        )
         self._fill(shape * tall, self.palette[:, 5])
         self.plant = shape * tall
 
@@ -271,14 +280,20 @@ class _Painter:
             grey = self.canvas.mean(1, keepdim=True)
             wash = paper * (0.52 + 0.48 * (0.5 * self.canvas + 0.5 * grey))
             self.canvas.lerp_(wash, sketch[:, None])
-            lines = torch.minimum(self.outline.abs() - 0.004, torch.minimum(self.hills - 0.001, self.plant.abs() - 0.001))
+            lines = torch.minimum(
+                self.outline.abs() - 0.004, torch.minimum(self.hills - 0.001, self.plant.abs() - 0.001)
+            )
             lines = torch.where(self.outline < -0.004, self.outline.abs() - 0.004, lines)
             self._blend((0.17, 0.16, 0.20), self._cover(lines - 0.003) * sketch)
         wet = (self.style == STYLES.index("watercolour")).float()
         if wet.any():
             border = torch.minimum(torch.minimum(self.u, 1 - self.u), torch.minimum(self.v, 1 - self.v))
             ragged = border - 0.05 + 0.018 * torch.sin(17 * self.u + 11 * self.v + self._phase(22))
-            pool = 0.5 + 0.25 * torch.sin(9 * self.u + self._phase(19)) + 0.25 * torch.sin(8 * self.v - 5 * self.u + self._phase(23))
+            pool = (
+                0.5
+                + 0.25 * torch.sin(9 * self.u + self._phase(19))
+                + 0.25 * torch.sin(8 * self.v - 5 * self.u + self._phase(23))
+            )
             thin = 0.26 + 0.22 * pool
             pigment = self.canvas + thin[:, None] * (paper - self.canvas)
             pigment = paper + (ragged / 0.05).clamp_(0, 1)[:, None] * (pigment - paper)

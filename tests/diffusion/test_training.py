@@ -1,0 +1,200 @@
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from kit.diffusion.training import Plan, atomic, train
+
+QUIET = {"report": lambda step, loss: None}
+
+
+class Line(nn.Module):
+    """Least squares: the loss of a linear map on noisy targets of a known one."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.map = nn.Linear(3, 2)
+
+    def forward(self, x, y):
+        return (self.map(x) - y).square().mean()
+
+
+TRUE = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, 1.0]])
+
+
+def batch(random):
+    x = torch.randn(32, 3, generator=random)
+    return x, x @ TRUE.T + 1
+
+
+def weights(model):
+    return [p.detach().clone() for p in model.parameters()]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def test_it_finds_the_known_solution_of_a_linear_problem():
+    model = Line()
+    losses = train(model, batch, Plan(steps=600, lr=0.05, decay=0, average=0), **QUIET)
+    assert torch.allclose(model.map.weight, TRUE, atol=1e-3) and torch.allclose(
+        model.map.bias, torch.ones(2), atol=1e-3
+    )
+    assert len(losses) == 600 and losses[-1] < 1e-5 * losses[0]
+
+
+def test_the_schedule_warms_up_peaks_and_ends_near_zero():
+    plan = Plan(steps=1000, lr=0.1, warmup=0.1)
+    rates = [plan.rate(step) for step in range(1000)]
+    assert max(rates) == pytest.approx(0.1) and rates.index(max(rates)) in (99, 100)
+    assert rates[0] == pytest.approx(0.001) and rates[-1] < 1e-6
+    assert rates[550] == pytest.approx(0.05)  # half way down the cosine
+
+
+def test_the_average_is_the_recursion_it_says(tmp_path):
+    """Against the recursion written out, from the weights of every step."""
+    plan, seen = Plan(steps=30, lr=0.05, average=0.9), []
+    model = Line()
+    start = weights(model)
+    train(model, batch, plan, report=lambda step, loss: seen.append(weights(model)))
+    mean = start
+    for step, now in enumerate(seen):
+        pace = min(0.9, (1 + step) / (10 + step))
+        mean = [pace * m + (1 - pace) * p for m, p in zip(mean, now, strict=True)]
+    assert all(torch.allclose(m, p, atol=1e-6) for m, p in zip(mean, weights(model), strict=True))
+    assert not same(seen[-1], weights(model))
+
+
+def test_a_run_that_is_killed_ends_with_the_same_weights_bit_for_bit(tmp_path):
+    plan = Plan(steps=40, lr=0.05, every=10)
+    whole, halves = Line(), Line()
+    losses = train(whole, batch, plan, tmp_path / "whole.safetensors", **QUIET)
+
+    def kill(step, loss):
+        if step == 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(halves, batch, plan, tmp_path / "halves.safetensors", report=kill)
+    halves = Line()
+    resumed = []
+    again = train(halves, batch, plan, tmp_path / "halves.safetensors", report=lambda step, loss: resumed.append(step))
+    assert resumed[0] == 21, "it goes on from the last checkpoint, not from nothing"
+    assert same(weights(whole), weights(halves)) and again == losses
+
+
+def test_dropout_too_resumes_bit_for_bit(tmp_path):
+    class Dropped(Line):
+        def forward(self, x, y):
+            return super().forward(torch.dropout(x, 0.5, True), y)
+
+    plan = Plan(steps=12, lr=0.05, every=4)
+    whole, halves = Dropped(), Dropped()
+    train(whole, batch, plan, **QUIET)
+
+    def kill(step, loss):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(halves, batch, plan, tmp_path / "a.safetensors", report=kill)
+    torch.rand(17)  # whatever else the session drew in between
+    halves = Dropped()
+    train(halves, batch, plan, tmp_path / "a.safetensors", **QUIET)
+    assert same(weights(whole), weights(halves))
+
+
+def test_a_checkpoint_of_another_plan_or_model_is_refused(tmp_path):
+    path = tmp_path / "a.safetensors"
+    train(Line(), batch, Plan(steps=3, lr=0.05), path, **QUIET)
+    with pytest.raises(ValueError, match=r"belongs to another plan; got Plan\(steps=3.*wanted Plan\(steps=4"):
+        train(Line(), batch, Plan(steps=4, lr=0.05), path, **QUIET)
+    other = Line()
+    other.map = nn.Linear(3, 5)
+    with pytest.raises(ValueError, match="parameter 0 has shape \\(2, 3\\), wanted \\(5, 3\\)"):
+        train(other, batch, Plan(steps=3, lr=0.05), path, **QUIET)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_path):
+    calls = []
+
+    def poisoned(random):
+        calls.append(1)
+        x, y = batch(random)
+        return x, y * (float("nan") if len(calls) > 12 else 1)
+
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 12"):
+        train(Line(), poisoned, Plan(steps=20, lr=0.05, every=10), path, **QUIET)
+    assert path.exists() and not list(tmp_path.glob(".*"))
+
+
+def test_only_the_given_parameters_move():
+    model = Line()
+    bias = model.map.bias.detach().clone()
+    train(model, batch, Plan(steps=5, lr=0.05), parameters=[model.map.weight], **QUIET)
+    assert torch.equal(model.map.bias, bias)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"steps": 0}, "steps=0"), ({"lr": 0.0}, "lr=0.0"), ({"average": 1.0}, "average=1.0")],
+)
+def test_a_plan_out_of_range_is_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Plan(**{"steps": 5, "lr": 0.1} | wrong)
+
+
+def test_an_atomic_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "deep" / "file"
+    with pytest.raises(RuntimeError), atomic(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(path.parent.iterdir()) == []
+    with atomic(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole" and len(list(path.parent.iterdir())) == 1
+
+
+def test_two_processes_train_one_model_on_the_batches_of_both(tmp_path):
+    """Against one process that is given both batches: averaged gradients are the gradient of the whole."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import os, sys, torch
+            sys.path.insert(0, sys.argv[2])
+            from tests.diffusion.test_training import Line, batch
+            from kit.diffusion.training import Plan, train
+            model = Line()
+            train(model, batch, Plan(steps=20, lr=0.05, average=0.9), report=lambda step, loss: None)
+            torch.save([p.detach() for p in model.parameters()], f"{sys.argv[1]}/{os.environ['RANK']}.pt")
+            """
+        )
+    )
+    root = Path(__file__).parents[2]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, script, tmp_path, root], capture_output=True, text=True, timeout=120,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert same(first, second)
+
+    plan, model, step = Plan(steps=20, lr=0.05, average=0.9), Line(), iter(range(20))
+
+    def both(_):
+        seed = (plan.seed * 1_000_003 + next(step)) * 64
+        parts = [batch(torch.Generator().manual_seed(seed + rank)) for rank in (0, 1)]
+        return tuple(torch.cat(pair) for pair in zip(*parts, strict=True))
+
+    train(model, both, plan, **QUIET)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, weights(model), strict=True))
