@@ -138,7 +138,12 @@ class View {
     this.paint = debounceFrame(now => this.#frame(now));
     playhead.join(fresh => this.#arrived(fresh), signal);
     this.#listen();
-    const observer = new ResizeObserver(() => this.#resize());
+    let before;
+    const observer = new ResizeObserver(() => {
+      const now = `${root.clientWidth} ${devicePixelRatio}`;  // an unfolded traceback changes the height alone
+      if (now !== before) this.#resize();
+      before = now;
+    });
     observer.observe(root);
     signal.addEventListener("abort", () => { observer.disconnect(); this.paint.cancel(); });
     this.#status();
@@ -222,7 +227,7 @@ class View {
     this.#drawTicks();
     this.#drawGaps();
     this.#readings();
-    this.paint();
+    this.#show();  // at once: an observer is called after this frame's callbacks, and the canvases are blank now
   }
 
   #sizeInDevicePixels(canvas, height) {
@@ -246,6 +251,7 @@ class View {
     const left = Math.round(x * ratio), w = Math.round((x + width) * ratio) - left, h = this.strip.height;
     const scale = Math.max(w / bitmap.width, h / bitmap.height);
     const sw = w / scale, sh = h / scale;
+    context.imageSmoothingEnabled = !this.model.get("pixelated")[0];
     context.imageSmoothingQuality = "high";
     context.drawImage(bitmap, (bitmap.width - sw) / 2, (bitmap.height - sh) / 2, sw, sh, left, 0, w, h);
   }
@@ -464,6 +470,11 @@ class View {
   #frame(now) {
     if (!this.#width) return;
     if (this.#playing) this.#advance(now);
+    this.#show();
+    if (this.#playing) this.paint();
+  }
+
+  #show() {
     const { length, step } = this.playhead, at = this.hover ?? step;
     const drawn = this.figures.map(figure => this.#draw(figure, at)).every(Boolean);
     this.card.classList.toggle("kit-preview", this.hover !== null && this.hover !== step);
@@ -472,7 +483,6 @@ class View {
     this.knob.style.transform = `translateX(${centre(step, this.#width, length)}px)`;
     this.#write(at);
     if (drawn) this.playhead.clock.painted();
-    if (this.#playing) this.paint();
   }
 
   // True once the picture shown is the one wanted. Until it is decoded, the one before stays.
