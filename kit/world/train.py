@@ -50,13 +50,13 @@ class Recipe:
     text_layers: int = 3
     words_batch: int = 96
     words: Plan = Plan(steps=1000, lr=1e-3, decay=0.1, precision="bf16")
-    judge_width: int = 32
     judge_batch: int = 48
     judge: Plan = Plan(steps=1500, lr=2e-3, decay=0.05)
     unet_channels: tuple[int, ...] = (64, 128, 192)
     unet_batch: int = 64
     unet: Plan = Plan(steps=9000, lr=1e-3, average=0.9995, precision="bf16")
     latents: int = 40_000
+    pictures: int = 2000  # generated to measure the finished weights
 
 
 def autoencoder(recipe: Recipe):
@@ -182,7 +182,7 @@ class Reading(nn.Module):
 def train_judge(recipe: Recipe, folder: Path):
     """Stage 3: the judge, on renders alone."""
     torch.manual_seed(recipe.judge.seed)
-    judge = Judge(recipe.judge_width)
+    judge = Judge()
 
     def batch(random: torch.Generator):
         scenes = sample_scenes(_share(recipe.judge_batch), _seed(random, TRAINING))
@@ -209,7 +209,7 @@ def encode_latents(recipe: Recipe, folder: Path, vae) -> tuple:
                 latents.append(vae.encode(pictures * 2 - 1).latent_dist.mean.half().cpu())
                 print(f"latents {i}/{len(scenes)}", end="\r", file=sys.stderr, flush=True)
         with atomic(path) as temporary:
-            save_file({"latents": torch.cat(latents)}, temporary)
+            save_file({"latents": torch.cat(latents).contiguous()}, temporary)
     latents = load_file(path)["latents"]
     # Every process scales alike: by the spread of scenes that all of them can draw.
     sample, _ = render(sample_scenes(256, LATENTS), SIDE, vae.device)
@@ -277,8 +277,9 @@ def token_ids(tokenizer, texts: list[str]) -> Tensor:
 
 
 def gather(folder: Path, vae, text_encoder, tower, tokenizer, unet, judge) -> None:
-    """Writes all parts to `folder` in float16 safetensors, as a `StableDiffusionPipeline` saves them, with the judge
-    and the image tower beside them."""
+    """Writes all parts to `folder` as a `StableDiffusionPipeline` saves them, with the judge and the image tower beside
+    them. The large parts are rounded to float16; the towers are small, and transformers would load them in half
+    precision if they were stored so."""
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     scheduler = DDIMScheduler(
@@ -289,24 +290,22 @@ def gather(folder: Path, vae, text_encoder, tower, tokenizer, unet, judge) -> No
         set_alpha_to_one=False,
         steps_offset=1,
     )
-    parts = {
-        "vae": vae,
-        "text_encoder": text_encoder,
-        "tokenizer": tokenizer,
-        "unet": unet,
-        "scheduler": scheduler,
-    }
     pipeline = StableDiffusionPipeline(
-        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        vae=vae.cpu().half(),
+        text_encoder=text_encoder.cpu(),
+        tokenizer=tokenizer,
+        unet=unet.cpu().half(),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
     )
     shutil.rmtree(folder, ignore_errors=True)
-    pipeline.to("cpu", torch.float16).save_pretrained(folder)
-    tower.cpu().half().save_pretrained(folder / "image_encoder")
+    pipeline.save_pretrained(folder)
+    tower.cpu().save_pretrained(folder / "image_encoder")
     (folder / "judge").mkdir()
-    save_file(
-        {name: value.half().contiguous() for name, value in judge.cpu().state_dict().items()},
-        folder / "judge" / "model.safetensors",
-    )
+    judged = {name: value.half().contiguous() for name, value in judge.cpu().state_dict().items()}
+    save_file(judged, folder / "judge" / "model.safetensors")
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -355,7 +354,7 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
         "machine": machine(),
         "hours_of_this_run": round((time.time() - begun) / 3600, 2),
         "losses": {name: thin(losses) for name, losses in curves.items()},
-        "measured": measure(staged),
+        "measured": measure(staged, recipe.pictures),
         "command": "python -m kit.world.measure",
         "files": checksums(staged),
     }
@@ -365,7 +364,8 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
     if there and there["all"] > card["measured"]["all"] and not replace_better:
         raise FileExistsError(
             f"make_world: {out} holds better weights; got {card['measured']['all']:.3f} of prompts right, "
-            f"wanted at least {there['all']:.3f}. The new ones are in {staged}; --replace puts them in place all the same"
+            f"wanted at least {there['all']:.3f}. The new ones are in {staged}; "
+            "--replace puts them in place all the same"
         )
     put_in_place(staged, out)
     return card
