@@ -35,7 +35,10 @@ def main(names):
     print(machine())
     for name in names or known:
         bench = import_module(f"tests.bench.bench_{name}")
-        print(f"\n{bench.__doc__.splitlines()[0]}\n\n{table(bench.run())}", flush=True)
+        try:
+            print(f"\n{bench.__doc__.splitlines()[0]}\n\n{table(bench.run())}", flush=True)
+        except FileNotFoundError as error:
+            sys.exit(f"bench {name}: {error}")
 
 
 if __name__ == "__main__":
