@@ -1,0 +1,22 @@
+"""Exercises with checkers: `check("guide", guide)` says whether an answer is right and, if not, shows where.
+
+checking.py  how an answer is compared     stable_diffusion.py  the exercises of that walkthrough
+"""
+
+from kit.exercises import stable_diffusion
+from kit.exercises.checking import Exercise, Verdict, verdict
+
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in stable_diffusion.EXERCISES}
+
+__all__ = ["EXERCISES", "check"]
+
+
+def check(name: str, function) -> Verdict:
+    """Hold an answer against an exercise. The verdict is true or false, and prints as what was wrong, got and wanted.
+
+    Never raises on account of the answer: one that is still `...` is told what is asked. Raises ValueError for an
+    exercise that does not exist.
+    """
+    if name not in EXERCISES:
+        raise ValueError(f"check: got {name!r}, wanted one of {', '.join(map(repr, EXERCISES))}")
+    return verdict(EXERCISES[name], function)
