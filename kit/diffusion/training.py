@@ -30,7 +30,7 @@ class Plan:
     steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then a
     cosine to 0.  decay: AdamW's weight decay.  average: the moving average's decay a step, 0 for none (it starts
     faster, as (1 + step) / (10 + step)).  clip: the largest gradient norm.  seed: of all batches.
-    every: steps between checkpoints.  precision: "no" (float32) or "bf16", as accelerate names them.
+    every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass.
     """
 
     steps: int
@@ -41,13 +41,15 @@ class Plan:
     clip: float = 1.0
     seed: int = 0
     every: int = 500
-    precision: str = "no"
+    precision: str = "float32"
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"Plan: got steps={self.steps}, wanted at least 1")
         if not self.lr > 0:
             raise ValueError(f"Plan: got lr={self.lr}, wanted more than 0")
+        if self.precision not in ("float32", "bf16"):
+            raise ValueError(f"Plan: got precision={self.precision!r}, wanted 'float32' or 'bf16'")
         if not 0 <= self.average < 1:
             raise ValueError(f"Plan: got average={self.average}, wanted 0 <= average < 1")
 
@@ -79,7 +81,7 @@ def train(
     Raises ValueError when the checkpoint belongs to another plan or model, FloatingPointError when the loss is not
     finite (the last checkpoint stays).
     """
-    accelerator = Accelerator(mixed_precision=plan.precision, cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
     average = [p.detach().clone() for p in trained] if plan.average else []
@@ -99,7 +101,9 @@ def train(
         inputs = tuple(x.to(accelerator.device) if isinstance(x, Tensor) else x for x in inputs)
         for group in optimiser.param_groups:
             group["lr"] = plan.rate(step)
-        loss = model(*inputs)
+        # Not accelerate's own mixed precision, which is one for all runs of a process.
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            loss = model(*inputs)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(trained, plan.clip)
         optimiser.step()
@@ -108,9 +112,7 @@ def train(
             torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - _pace(plan, step))
         losses.append(accelerator.reduce(loss.detach(), "mean").item())
         if not torch.isfinite(torch.tensor(losses[-1])):
-            raise FloatingPointError(
-                f"train: the loss is {losses[-1]} at step {step}; try a lower lr than {plan.lr}"
-            )
+            raise FloatingPointError(f"train: the loss is {losses[-1]} at step {step}; try a lower lr than {plan.lr}")
         if accelerator.is_main_process:
             report(step + 1, losses[-1])
             if checkpoint is not None and ((step + 1) % plan.every == 0 or step + 1 == plan.steps):

@@ -1,9 +1,9 @@
 """Remakes the small world's weights from nothing: `python -m kit.world.train`, on any number of processes.
 
-Five stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on
-where it stopped: the autoencoder; the text tower against an image tower, as CLIP is trained; the judge; the latents,
-encoded once; the U-Net. Then the parts are gathered in the diffusers layout, measured, and moved into place whole:
-until that moment the weights that are there stay as they are.
+Stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on where
+it stopped: the autoencoder; its decoder alone, once more; the text tower against an image tower, as CLIP is trained;
+the judge; the latents, encoded once; the U-Net. Then the parts are gathered in the diffusers layout, measured, and
+moved into place whole: until that moment the weights that are there stay as they are.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Recipe:
     vae_channels: tuple[int, ...] = (16, 32, 64, 96)  # four levels: latents an eighth of the side
     vae_batch: int = 8
     vae: Plan = Plan(steps=5000, lr=1.5e-3, precision="bf16")
+    decoder: Plan = Plan(steps=1500, lr=6e-4, seed=1, precision="bf16")
     text_width: int = 96  # of the text tower and of what the U-Net attends to
     text_layers: int = 3
     words_batch: int = 96
     words: Plan = Plan(steps=1000, lr=1e-3, decay=0.1, precision="bf16")
     judge_batch: int = 48
-    judge: Plan = Plan(steps=1500, lr=2e-3, decay=0.05)
+    judge: Plan = Plan(steps=1500, lr=2e-3, decay=0.05, precision="bf16")
     unet_channels: tuple[int, ...] = (64, 128, 192)
     unet_batch: int = 64
     unet: Plan = Plan(steps=9000, lr=1e-3, average=0.9995, precision="bf16")
@@ -99,14 +100,28 @@ def train_autoencoder(recipe: Recipe, folder: Path):
     """Stage 1: pictures drawn as they are needed, each seen once."""
     torch.manual_seed(recipe.vae.seed)
     vae = autoencoder(recipe)
+    losses = train(Reconstruction(vae), _drawn(recipe), recipe.vae, folder / "vae.safetensors")
+    return vae, losses
+
+
+def train_decoder(recipe: Recipe, folder: Path, vae) -> list[float]:
+    """Stage 2: the decoder alone, so that latents stay what they are; as Stable Diffusion's own was finished."""
+    decoder = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
+    vae.requires_grad_(False)
+    for parameter in decoder:
+        parameter.requires_grad_(True)
+    return train(Reconstruction(vae), _drawn(recipe), recipe.decoder, folder / "decoder.safetensors")
+
+
+def _drawn(recipe: Recipe):
+    """Batches of fresh renders, masks and noise for `Reconstruction`."""
     side = SIDE >> (len(recipe.vae_channels) - 1)
 
     def batch(random: torch.Generator):
-        pictures, masks = render(sample_scenes(_share(recipe.vae_batch), _seed(random, TRAINING)), SIDE)
-        return pictures, masks, torch.randn(len(pictures), 4, side, side, generator=random)
+        scenes = sample_scenes(_share(recipe.vae_batch), _seed(random, TRAINING))
+        return *render(scenes, SIDE), torch.randn(len(scenes), 4, side, side, generator=random)
 
-    losses = train(Reconstruction(vae), batch, recipe.vae, folder / "vae.safetensors")
-    return vae, losses
+    return batch
 
 
 class Contrast(nn.Module):
@@ -151,7 +166,7 @@ def towers(recipe: Recipe, tokenizer):
 
 
 def train_words(recipe: Recipe, folder: Path, tokenizer):
-    """Stage 2: the text tower against the pictures."""
+    """Stage 3: the text tower against the pictures."""
     torch.manual_seed(recipe.words.seed)
     text_encoder, tower = towers(recipe, tokenizer)
 
@@ -180,7 +195,7 @@ class Reading(nn.Module):
 
 
 def train_judge(recipe: Recipe, folder: Path):
-    """Stage 3: the judge, on renders alone."""
+    """Stage 4: the judge, on renders alone."""
     torch.manual_seed(recipe.judge.seed)
     judge = Judge()
 
@@ -197,7 +212,7 @@ def train_judge(recipe: Recipe, folder: Path):
 
 
 def encode_latents(recipe: Recipe, folder: Path, vae) -> tuple:
-    """Stage 4: this process's scenes and their latents (n, 4, side, side), scaled to unit variance, kept in float16."""
+    """Stage 5: this process's scenes and their latents (n, 4, side, side), scaled to unit variance, kept in float16."""
     rank = int(os.environ.get("RANK", 0))
     scenes = sample_scenes(_share(recipe.latents), LATENTS + rank)
     path = folder / f"latents-{rank}-of-{os.environ.get('WORLD_SIZE', 1)}.safetensors"
@@ -248,7 +263,7 @@ class NoisePrediction(nn.Module):
 
 
 def train_unet(recipe: Recipe, folder: Path, vae, text_encoder, tokenizer):
-    """Stage 5: the U-Net, with the text tower frozen."""
+    """Stage 6: the U-Net, with the text tower frozen."""
     torch.manual_seed(recipe.unet.seed)
     unet = unet_of(recipe)
     scenes, latents = encode_latents(recipe, folder, vae)
@@ -333,13 +348,15 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
 
     begun = time.time()
     work.mkdir(parents=True, exist_ok=True)
-    vae, vae_losses = train_autoencoder(recipe, work)
+    curves = {}
+    vae, curves["vae"] = train_autoencoder(recipe, work)
+    curves["decoder"] = train_decoder(recipe, work, vae)
     tokens = work / f"tokenizer-{os.environ.get('RANK', 0)}"
     save_tokenizer(tokens)
     tokenizer = CLIPTokenizer.from_pretrained(tokens)
-    text_encoder, tower, words_losses = train_words(recipe, work, tokenizer)
-    judge, judge_losses = train_judge(recipe, work)
-    unet, unet_losses = train_unet(recipe, work, vae, text_encoder, tokenizer)
+    text_encoder, tower, curves["words"] = train_words(recipe, work, tokenizer)
+    judge, curves["judge"] = train_judge(recipe, work)
+    unet, curves["unet"] = train_unet(recipe, work, vae, text_encoder, tokenizer)
     if int(os.environ.get("RANK", 0)) != 0:
         return None
 
@@ -347,7 +364,6 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
 
     staged = work / "weights"
     gather(staged, vae, text_encoder, tower, tokenizer, unet, judge)
-    curves = {"vae": vae_losses, "words": words_losses, "judge": judge_losses, "unet": unet_losses}
     card = {
         "recipe": asdict(recipe),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),

@@ -136,6 +136,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert path.exists() and not list(tmp_path.glob(".*"))
 
 
+def test_runs_of_either_precision_follow_each_other():
+    """bf16 keeps 8 bits: the same run ends near, but not on, the float32 one."""
+    ends = []
+    for precision in ("bf16", "float32", "bf16"):
+        model = Line()
+        train(model, batch, Plan(steps=100, lr=0.05, decay=0, precision=precision), **QUIET)
+        ends.append(torch.cat([p.flatten() for p in weights(model)]))
+    assert torch.equal(ends[0], ends[2])
+    assert 0 < (ends[0] - ends[1]).abs().max() < 0.05
+
+
 def test_only_the_given_parameters_move():
     model = Line()
     bias = model.map.bias.detach().clone()
@@ -145,7 +156,12 @@ def test_only_the_given_parameters_move():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"steps": 0}, "steps=0"), ({"lr": 0.0}, "lr=0.0"), ({"average": 1.0}, "average=1.0")],
+    [
+        ({"steps": 0}, "steps=0"),
+        ({"lr": 0.0}, "lr=0.0"),
+        ({"average": 1.0}, "average=1.0"),
+        ({"precision": "fp8"}, "precision='fp8'"),
+    ],
 )
 def test_a_plan_out_of_range_is_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -16,10 +16,10 @@ from kit.diffusion.training import Plan
 from kit.world import train as module
 from kit.world.train import Recipe, make_world
 
+SHORT = Plan(steps=3, lr=1e-3, every=2)
 TINY = Recipe(
-    vae_channels=(8, 8, 8, 8), vae_batch=2, vae=Plan(steps=3, lr=1e-3, every=2),
-    text_width=32, text_layers=1, words_batch=4, words=Plan(steps=3, lr=1e-3, every=2),
-    judge_batch=4, judge=Plan(steps=3, lr=1e-3, every=2),
+    vae_channels=(8, 8, 8, 8), vae_batch=2, vae=SHORT, decoder=SHORT,
+    text_width=32, text_layers=1, words_batch=4, words=SHORT, judge_batch=4, judge=SHORT,
     unet_channels=(16, 16, 16), unet_batch=4, unet=Plan(steps=5, lr=1e-3, every=2), latents=16, pictures=4,
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def test_the_card_tells_recipe_losses_measures_and_checksums(made):
     assert "unet/diffusion_pytorch_model.safetensors" in card["files"] and "card.json" not in card["files"]
 
 
-@pytest.mark.parametrize("saves", [1, 5, 8])
+@pytest.mark.parametrize("saves", [1, 7, 10])
 def test_a_killed_run_leaves_the_weights_alone_and_ends_bit_for_bit_the_same(made, tmp_path, monkeypatch, saves):
     """Killed right after the given number of checkpoints: in the autoencoder, the judge, the U-Net."""
     out = tmp_path / "out"
@@ -113,3 +113,12 @@ def test_two_processes_make_one_world(tmp_path):
     assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert card["processes"] == 2 and card["files"] == module.checksums(tmp_path / "out")
+
+
+def test_finishing_the_decoder_leaves_the_latents_alone(tmp_path):
+    torch.manual_seed(0)
+    vae = module.autoencoder(TINY)
+    before = {name: value.clone() for name, value in vae.state_dict().items()}
+    module.train_decoder(TINY, tmp_path, vae)
+    moved = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
