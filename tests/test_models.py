@@ -93,9 +93,7 @@ def one_line(raised):
 def test_the_stock_pipeline_makes_the_same_pictures(kind, folder, loaded):
     m = loaded(kind)
     seeds = [3, 11, 12]
-    latents = torch.stack(
-        [torch.randn(m.latent_shape, generator=torch.Generator().manual_seed(s)) for s in seeds]
-    )
+    latents = torch.stack([torch.randn(m.latent_shape, generator=torch.Generator().manual_seed(s)) for s in seeds])
     with torch.no_grad():
         theirs = stock(folder(kind))(
             PROMPTS,
@@ -143,9 +141,7 @@ def test_predictions_are_eps_whatever_the_network_says(kind, folder, loaded):
             said = unet(x, t, encoder_hidden_states=cond).sample
         x0 = scheduler.step(said, t, x).pred_original_sample
         ab = scheduler.alphas_cumprod[t]
-        torch.testing.assert_close(
-            m.predict(x, t, cond), (x - ab**0.5 * x0) / (1 - ab) ** 0.5, atol=2e-4, rtol=1e-4
-        )
+        torch.testing.assert_close(m.predict(x, t, cond), (x - ab**0.5 * x0) / (1 - ab) ** 0.5, atol=2e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v"])
@@ -218,6 +214,8 @@ def test_networks_run_in_the_dtype_asked_for(folder, loaded, dtype):
     assert (made - kit.generate(reference, PROMPTS, steps=4)).abs().max() < 0.05
     x = pictures()
     assert m.encode(x).dtype == m.decode(m.encode(x)).dtype == torch.float32
+    eps = m.predict(m.encode(x), 500, m.embed(PROMPTS[:2]))
+    assert eps.dtype == torch.float32
 
 
 def test_a_vae_that_stands_half_precision_gets_it(folder):
@@ -442,9 +440,7 @@ def test_a_wrong_hub_checkpoint_is_refused_before_its_weights_are_fetched(hub):
 
 
 def test_an_unknown_hub_name_is_said_to_be_unknown(hub):
-    with pytest.raises(
-        OSError, match="ann/typo: neither a folder here nor open to you on the hub; check"
-    ) as e:
+    with pytest.raises(OSError, match="ann/typo: neither a folder here nor open to you on the hub; check") as e:
         kit.load("ann/typo")
     one_line(e)
 
