@@ -44,9 +44,7 @@ def wanted(extra: str = "") -> dict[str, str]:
         lines = requires("walkthrough-kit") or []
     except PackageNotFoundError:
         return {}
-    parts = [
-        re.match(r"([\w.-]+)([^;]*)(?:; extra == \"(\w+)\")?$", line).groups(default="") for line in lines
-    ]
+    parts = [re.match(r"([\w.-]+)([^;]*)(?:; extra == \"(\w+)\")?$", line).groups(default="") for line in lines]
     return {name: asked.strip() for name, asked, of in parts if of == extra}
 
 

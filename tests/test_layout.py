@@ -92,11 +92,7 @@ def test_imports_in_kit_follow_the_arrows():
 
 
 def test_every_part_of_kit_stands_in_the_table():
-    parts = {
-        path.stem
-        for path in (ROOT / "kit").iterdir()
-        if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
+    parts = {path.stem for path in (ROOT / "kit").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert parts - ARROWS.keys() == set()
 
 
@@ -169,9 +165,7 @@ def test_weights_are_safetensors_only():
 
 def test_tracked_files_are_small():
     sizes = {path: (ROOT / path).stat().st_size for path in tracked()}
-    assert {
-        path: size for path, size in sizes.items() if size > 2_000_000 and path.suffix != ".safetensors"
-    } == {}
+    assert {path: size for path, size in sizes.items() if size > 2_000_000 and path.suffix != ".safetensors"} == {}
 
 
 # Text

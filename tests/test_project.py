@@ -72,8 +72,7 @@ def disagreements(root=ROOT):
             found.append(f"{place}: leaves python or torch open")
     installs = {
         "environment.yml": " ".join(pip),
-        "binder": " ".join(binder_pip)
-        + pip_installs((root / "binder/postBuild").read_text(encoding="utf-8")),
+        "binder": " ".join(binder_pip) + pip_installs((root / "binder/postBuild").read_text(encoding="utf-8")),
         "Dockerfile": pip_installs(docker),
     }
     wanted = "-c constraints.txt -e .[lab]"
@@ -98,9 +97,7 @@ def closure(requirement, environment, seen=None):
     except PackageNotFoundError:
         return seen
     for needed in map(Requirement, lines):
-        if needed.marker is None or any(
-            needed.marker.evaluate(environment | {"extra": extra}) for extra in extras
-        ):
+        if needed.marker is None or any(needed.marker.evaluate(environment | {"extra": extra}) for extra in extras):
             closure(needed, environment, seen)
     return seen
 
@@ -198,9 +195,7 @@ def test_import_kit_loads_nothing_heavy():
     code = "import sys, kit; dir(kit); print(*sorted({name.split('.')[0] for name in sys.modules}))"
     loaded = set(python("-c", code).stdout.split())
     assert "kit" in loaded
-    assert (
-        loaded & {"torch", "diffusers", "transformers", "matplotlib", "numba", "numpy", "anywidget"} == set()
-    )
+    assert loaded & {"torch", "diffusers", "transformers", "matplotlib", "numba", "numpy", "anywidget"} == set()
 
 
 def test_import_kit_takes_at_most_three_tenths_of_a_second_more_than_python():
@@ -432,6 +427,4 @@ def test_bench_tables_are_aligned_markdown():
 
 def test_an_unknown_bench_is_an_error_that_lists_the_known_ones():
     done = python("-m", "tests.bench", "nope", cwd=ROOT)
-    assert (
-        done.returncode == 1 and "no bench named nope; there are" in done.stderr and "import" in done.stderr
-    )
+    assert done.returncode == 1 and "no bench named nope; there are" in done.stderr and "import" in done.stderr

@@ -200,9 +200,7 @@ def test_saved_widget_state_is_found():
     assert committed_faults(notebook_of(widgets={"state": {}})) == ["saved widget state"]
 
 
-@pytest.mark.parametrize(
-    "text", ["a/b/c", "1/2/3 of 4", "https://example.org/a/b", "image/png", "</div></p>", "// x"]
-)
+@pytest.mark.parametrize("text", ["a/b/c", "1/2/3 of 4", "https://example.org/a/b", "image/png", "</div></p>", "// x"])
 def test_what_only_looks_like_a_path_is_left_alone(text):
     assert not ABSOLUTE_PATH.search(text)
 
@@ -295,7 +293,5 @@ def test_a_good_notebook_has_no_faults_and_is_saved_without_widget_state(tmp_pat
 
 
 def test_the_walkthroughs_folder_holds_only_notebooks():
-    listing = subprocess.run(
-        ["git", "ls-files", "walkthroughs"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    listing = subprocess.run(["git", "ls-files", "walkthroughs"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert {name for name in listing.stdout.split() if not name.endswith(".ipynb")} == set()

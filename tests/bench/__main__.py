@@ -14,9 +14,7 @@ def table(rows):
     head = list(rows[0])
     cells = [head, *([str(row[key]) for key in head] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(head))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in cells]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 

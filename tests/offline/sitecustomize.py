@@ -25,16 +25,8 @@ def _refuse(event, args):
     host = address[0] if isinstance(address, tuple) else address
     if isinstance(host, bytes):
         host = host.decode()
-    is_unix_socket = event in ("socket.connect", "socket.sendto", "socket.sendmsg") and not isinstance(
-        address, tuple
-    )
-    if (
-        host is None
-        or is_unix_socket
-        or host in LOOPBACK
-        or host.startswith("127.")
-        or host == socket.gethostname()
-    ):
+    is_unix_socket = event in ("socket.connect", "socket.sendto", "socket.sendmsg") and not isinstance(address, tuple)
+    if host is None or is_unix_socket or host in LOOPBACK or host.startswith("127.") or host == socket.gethostname():
         return
     with open(os.environ["KIT_NETWORK_LOG"], "a", encoding="utf-8") as log:
         print(event, host, file=log)
