@@ -138,16 +138,17 @@ class Notebook:
         self.page.evaluate(NOTEBOOK, self.name)
 
     def command(self, name, **arguments):
-        self.page.evaluate(
-            "([name, given]) => { jupyterapp.commands.execute(name, given); }", [name, arguments]
-        )
+        self.page.evaluate("([name, given]) => { jupyterapp.commands.execute(name, given); }", [name, arguments])
 
     def run(self):
         """Run all cells to their end; an error in one of them is raised here."""
         self.page.evaluate("() => jupyterapp.commands.execute('notebook:run-all-cells')")
-        errors = self.page.evaluate(ERRORS)
-        if errors:
+        if errors := self.errors():
             raise AssertionError(f"{self.name}: {errors}")
+
+    def errors(self):
+        """The errors that the cells ended with."""
+        return self.page.evaluate(ERRORS)
 
     def start(self):
         """Run all cells and return at once."""

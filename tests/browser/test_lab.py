@@ -1,5 +1,6 @@
 """Panels in JupyterLab itself: mouse, keyboard, theme, streams, with comms on either kind of thread."""
 
+import re
 from contextlib import ExitStack, closing
 
 import nbformat
@@ -17,11 +18,9 @@ import threading, time
 import numpy as np
 from kit.panels import NoiseScrubber
 def picture(step):
-    return np.full((3, 16, 16), step / 50)
+    return np.full((3, 16, 16), step % 50 / 50)
 """
-SCRUBBER = (
-    'panel = NoiseScrubber([picture(s) for s in range(20)], range(20)[::-1], title="Path", index=0)\npanel'
-)
+SCRUBBER = 'panel = NoiseScrubber([picture(s) for s in range(20)], range(20)[::-1], title="Path", index=0)\npanel'
 STREAM = """
 def path(steps, seconds):
     for step in range(steps):
@@ -137,28 +136,38 @@ def test_the_panel_follows_the_dark_theme(lab, page, open_notebook):
     assert np.mean(ground) > 200 and np.mean(ink) < 100
     try:
         notebook.command("apputils:change-theme", theme="JupyterLab Dark")
-        page.wait_for_selector("body[data-jp-theme-light=false]")
+        page.wait_for_selector("body[data-jp-theme-light=false]", state="attached")
         ground, ink = panel.evaluate(COLOURS)
         assert np.mean(ground) < 60 and np.mean(ink) > 180
         page.mouse.click(*at(panel, 5))
         shows(panel, 5)
     finally:
         notebook.command("apputils:change-theme", theme="JupyterLab Light")
-        page.wait_for_selector("body[data-jp-theme-light=true]")
+        page.wait_for_selector("body[data-jp-theme-light=true]", state="attached")
 
 
 def test_frames_stream_in_while_another_cell_runs_and_stop_is_heard(lab, page, open_notebook):
-    cells = [IMPORTS + STREAM, "panel = NoiseScrubber(path(40, 0.25), range(40))\npanel", "time.sleep(6)"]
+    busy = """
+for _ in range(1200):
+    if panel.status != "running":
+        break
+    time.sleep(0.05)
+else:
+    raise TimeoutError("Stop was not heard while this cell ran")
+"""
+    cells = [IMPORTS + STREAM, "panel = NoiseScrubber(path(400, 0.25), range(400))\npanel", busy]
     notebook = open_notebook(lab, lab.write("stream.ipynb", *cells))
     notebook.start()
-    panel = notebook.panel()
-    shows(panel, 4)
-    page.mouse.click(*at(panel, 2, 40))
-    shows(panel, 2)
-    panel.locator(".kit-stop").click()
-    expect(panel.locator(".kit-state")).to_have_text("stopped", timeout=2_000)
+    slider = notebook.panel().locator(".kit-slider")
+    expect(slider).to_have_attribute("aria-valuenow", re.compile("[3-9]"))
+    slider.focus()
+    page.keyboard.press("Home")
+    shows(notebook.panel(), 0)
+    notebook.panel().locator(".kit-stop").click()
+    expect(notebook.panel().locator(".kit-state")).to_have_text("stopped")
     status, index, frames = notebook.ask("(panel.status, panel.index, panel.stats()['frames'])")
-    assert (status, index) == ("cancelled", 2) and 4 < frames < 25
+    assert (status, index) == ("cancelled", 0) and 3 < frames < 400
+    assert notebook.errors() == []
 
 
 def test_a_reloaded_page_gets_every_streamed_frame_from_the_kernel(lab, page, open_notebook):
@@ -201,27 +210,25 @@ def test_two_outputs_of_one_panel_move_together_and_close_removes_both(lab, page
 @pytest.mark.parametrize("subshells", [True, False], ids=["with subshells", "without"])
 def test_choices_arrive_on_either_kind_of_thread(lab, lab_without_subshells, page, open_notebook, subshells):
     lab = lab if subshells else lab_without_subshells
-    watch = (
-        "threads = []\npanel.observe(lambda change: threads.append(threading.current_thread().name), 'index')"
-    )
+    watch = "threads = []\npanel.observe(lambda change: threads.append(threading.current_thread().name), 'index')"
     stream = "stream = NoiseScrubber(path(20, 0.02), range(20))\nstream"
     notebook = open_notebook(lab, lab.write("threads.ipynb", IMPORTS + STREAM, SCRUBBER, watch, stream))
     notebook.run()
     panel = notebook.panel()
-    page.mouse.click(*at(panel, 5))
-    shows(panel, 5)
-    eventually(lambda: notebook.ask("panel.index") == 5, page)
-    [thread] = set(notebook.ask("threads"))
-    assert thread.startswith("subshell") == subshells, thread
+    for step in (5, 9, 2):  # the first may come before its thread is there
+        page.mouse.click(*at(panel, step))
+        shows(panel, step)
+        eventually(lambda step=step: notebook.ask("panel.index") == step, page)
+    assert notebook.ask("threads[-1]").startswith("subshell") == subshells
     shows(notebook.panel(1), 19)
 
 
 def test_the_first_walkthrough_runs_and_its_first_scrubber_moves(lab, page, open_notebook):
     walkthrough = nbformat.read(ROOT / "walkthroughs" / "stable-diffusion.ipynb", as_version=4)
-    for cell in walkthrough.cells:
-        cell.pop("outputs", None)
-    notebook = open_notebook(lab, lab.add("stable-diffusion.ipynb", nbformat.from_dict(walkthrough)))
+    page.set_default_timeout(300_000)
+    notebook = open_notebook(lab, lab.add("stable-diffusion.ipynb", walkthrough))
     notebook.run()
+    page.set_default_timeout(30_000)
     panel = notebook.panel()
     seen = set()
     length = int(panel.locator(".kit-slider").get_attribute("aria-valuemax")) + 1

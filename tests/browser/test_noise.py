@@ -87,9 +87,7 @@ def test_keys_move_and_commit(stage, key, step):
 def test_keys_stop_at_the_ends_and_leave_other_keys_to_the_page(stage):
     panel = stage(scrubber())
     panel.slider.focus()
-    panel.page.evaluate(
-        "window.left = []; addEventListener('keydown', e => left.push([e.key, e.defaultPrevented]))"
-    )
+    panel.page.evaluate("window.left = []; addEventListener('keydown', e => left.push([e.key, e.defaultPrevented]))")
     for key in ("ArrowLeft", "a", "Control+ArrowRight", "Tab"):
         panel.page.keyboard.press(key)
     assert panel.now() == 0
@@ -151,9 +149,7 @@ def test_space_plays_and_pauses_and_a_finished_path_starts_again(stage):
 
 def test_readings_follow_the_schedule(stage):
     alpha_bar = [0.0, 0.2, 0.5, 0.9, 1.0]
-    panel = stage(
-        scrubber(steps=5, timesteps=[999, 600, 300, 10, -1], alpha_bar=alpha_bar, labels=list("abcde"))
-    )
+    panel = stage(scrubber(steps=5, timesteps=[999, 600, 300, 10, -1], alpha_bar=alpha_bar, labels=list("abcde")))
     panel.slider.focus()
     shown = []
     for _ in range(5):

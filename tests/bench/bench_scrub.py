@@ -1,0 +1,105 @@
+"""Scrubbing 50 pictures of 512 x 512 in JupyterLab: mouse moved to picture painted, against interact + imshow."""
+
+import tempfile
+
+import numpy as np
+
+from kit.__main__ import chromium
+from tests.browser.lab import Lab, Notebook
+from tests.browser.pages import launched, opened
+
+STEPS, COUNT = 50, 45
+SETUP = """
+import matplotlib.pyplot as plt
+import numpy as np
+from ipywidgets import interact
+from kit.panels import NoiseScrubber
+
+y, x = np.mgrid[0:512, 0:512] / 512
+frames = [np.stack([x, y, np.full_like(x, i / 49)], -1) for i in range(50)]
+"""
+OURS = "NoiseScrubber(frames, index=0)"
+THEIRS = """
+def show(step=0):
+    plt.figure(figsize=(5.12, 5.12), dpi=100)
+    plt.imshow(frames[step])
+    plt.axis("off")
+    plt.show()
+
+interact(show, step=(0, 49));
+"""
+
+# Both are measured from outside by one stick: from the time stamp of the pointer event to the end of the task that
+# follows the new picture's drawing, on a canvas for the one, as a decoded image element for the other.
+STICK = """() => {
+  window.reset = () => { window.times = []; since = 0; };
+  let since = 0;
+  addEventListener("pointermove", event => { since ||= event.timeStamp; }, true);
+  const channel = new MessageChannel();
+  channel.port1.onmessage = ({ data }) => times.push(performance.now() - data);
+  const painted = () => { if (since) channel.port2.postMessage(since); since = 0; };
+  const draw = CanvasRenderingContext2D.prototype.drawImage;
+  CanvasRenderingContext2D.prototype.drawImage = function (...given) {
+    draw.apply(this, given);
+    if (this.canvas.closest(".kit-frame")) painted();
+  };
+  new MutationObserver(changes => {
+    const added = changes.flatMap(change => [...change.addedNodes]).filter(node => node.querySelector);
+    const image = added.map(node => node.matches("img") ? node : node.querySelector("img")).find(Boolean);
+    if (image) image.decode().then(() => requestAnimationFrame(painted));
+  }).observe(document.body, { childList: true, subtree: true });
+}"""
+
+
+def drag(page, start, stride, count):
+    """Milliseconds of each of `count` moves of the mouse, `stride` pixels each, awaited until it is painted."""
+    x, y = start
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.wait_for_timeout(1000)
+    page.evaluate("reset()")
+    for done in range(1, count + 1):
+        page.mouse.move(x + done * stride, y)
+        page.wait_for_function("count => times.length >= count", arg=done)
+        page.wait_for_timeout(50)
+    page.mouse.up()
+    return page.evaluate("times")
+
+
+def middle(locator):
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def row(what, times):
+    p50, p95 = np.percentile(times, [50, 95])
+    return {"what": what, "n": len(times), "p50 ms": round(p50, 1), "p95 ms": round(p95, 1)}
+
+
+def run():
+    """Measure both in one notebook on one page; the last column is how many times longer the other takes."""
+    if not chromium():
+        raise SystemExit("bench scrub: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
+    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser) as (page, _):
+        lab = Lab(f"{folder}/lab")
+        try:
+            notebook = Notebook(page, lab, lab.write("scrub.ipynb", SETUP, OURS, THEIRS))
+            notebook.run()
+            notebook.panel()
+            page.wait_for_selector("img")
+            page.wait_for_timeout(2000)
+            page.evaluate(STICK)
+            strip = page.locator(".kit-strip")
+            y, width = middle(strip)[1], strip.bounding_box()["width"]
+            start = strip.bounding_box()["x"] + 2, y
+            ours = row("kit.panels.NoiseScrubber", drag(page, start, width / STEPS, COUNT))
+            track = page.locator(".noUi-target").bounding_box()
+            handle = middle(page.locator(".noUi-handle"))
+            theirs = row("interact + plt.imshow", drag(page, handle, track["width"] / (STEPS - 1), COUNT))
+        finally:
+            lab.close()
+    for line in (ours, theirs):
+        line["p50 ratio"] = round(line["p50 ms"] / ours["p50 ms"], 1)
+        line["p95 ratio"] = round(line["p95 ms"] / ours["p95 ms"], 1)
+    return [ours, theirs]
