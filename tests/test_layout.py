@@ -27,6 +27,8 @@ ARROWS = {
     "world": {"kit.diffusion", "torch", "numpy", "safetensors"},
     "world.caption": {"transformers", "tokenizers"},
     "world.judge": {"transformers"},  # the image tower of the CLIP score
+    "world.measure": {"diffusers", "transformers"},  # loads the parts of a weights folder by itself
+    "world.sheet": {"PIL"},
     "world.train": {"diffusers", "transformers", "tokenizers", "accelerate"},
     "models": {
         "kit.world",
