@@ -61,6 +61,14 @@ class Panel(anywidget.AnyWidget):
     traceback = traitlets.Unicode("", help="where it went wrong").tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
 
+    def open(self):
+        """Open the comm, and let what the browser says be heard while a cell runs."""
+        super().open()
+        # ipykernel 7.4 hands a message not to the subshell it is addressed to but to whichever shell spoke last,
+        # which is the main one, and busy as long as a cell runs; then a Stop would come when all is over.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda data, addressed: addressed
+
     def _static(self):
         raise NotImplementedError
 

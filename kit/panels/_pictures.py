@@ -24,9 +24,7 @@ def as_picture(value, name):
     array = _drop_ones(as_array(value, name), name)
     if max(array.shape[:2]) > MAX_SIDE:
         got = f"{array.shape[1]}x{array.shape[0]} pixels"
-        raise ValueError(
-            f"{name}: got {got}, wanted at most {MAX_SIDE} a side: make the picture smaller first"
-        )
+        raise ValueError(f"{name}: got {got}, wanted at most {MAX_SIDE} a side: make the picture smaller first")
     _check_range(array, name)
     return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
 
@@ -39,9 +37,7 @@ def as_array(value, name):
         return np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError) as error:
         got = type(value).__name__
-        raise TypeError(
-            f"{name}: got {got} ({error}), wanted an array of numbers, for example (3, h, w)"
-        ) from None
+        raise TypeError(f"{name}: got {got} ({error}), wanted an array of numbers, for example (3, h, w)") from None
 
 
 def _drop_ones(array, name):
@@ -54,9 +50,7 @@ def _drop_ones(array, name):
         array = array[..., 0]
     if 0 in shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         hint = "; give one picture of the batch, for example x[:1]" if len(shape) == 4 else ""
-        raise ValueError(
-            f"{name}: got shape {shape}, wanted one picture: (3, h, w), (h, w, 3) or (h, w){hint}"
-        )
+        raise ValueError(f"{name}: got shape {shape}, wanted one picture: (3, h, w), (h, w, 3) or (h, w){hint}")
     return array
 
 
@@ -67,11 +61,7 @@ def _check_range(array, name):
     low, high = float(array.min()), float(array.max())
     if low < -ROUNDING or high > 1 + ROUNDING:
         bytes_meant = low >= 0 and high > 2
-        hint = (
-            "this looks like 0..255: divide by 255"
-            if bytes_meant
-            else "map it there first, as in 0.5 + x / 6"
-        )
+        hint = "this looks like 0..255: divide by 255" if bytes_meant else "map it there first, as in 0.5 + x / 6"
         raise ValueError(f"{name}: got values from {low:.4g} to {high:.4g}, wanted [0, 1]; {hint}")
 
 

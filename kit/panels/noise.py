@@ -39,9 +39,7 @@ class Reel:
         item = as_tracks(item)
         if list(item) != self.tracks:
             raise ValueError(f"frames[{step}]: got tracks {list(item)}, wanted {self.tracks} as in the first")
-        rows = [
-            self._row(track, step, item[name]) for track, name in enumerate(item) if item[name] is not None
-        ]
+        rows = [self._row(track, step, item[name]) for track, name in enumerate(item) if item[name] is not None]
         if step == 0 and not rows:
             raise ValueError("frames[0]: got no picture in any track, wanted at least one")
         self.bytes += sum(len(data) for _, _, data in rows)
@@ -110,12 +108,8 @@ class NoiseScrubber(Panel):
     alpha_bar = traitlets.List(traitlets.Float()).tag(sync=True)
     pixelated = traitlets.List(traitlets.Bool(), help="per track").tag(sync=True)
     index = traitlets.Int(help="the chosen step: set on release, by a key, or from Python").tag(sync=True)
-    live = traitlets.Int(help="the step under the hand, at most every 50 ms").tag(
-        sync=True, echo_update=False
-    )
-    _frames = traitlets.Any().tag(
-        sync=True, echo_update=False, to_json=lambda _, panel: pack(list(panel._reel.rows))
-    )
+    live = traitlets.Int(help="the step under the hand, at most every 50 ms").tag(sync=True, echo_update=False)
+    _frames = traitlets.Any().tag(sync=True, echo_update=False, to_json=lambda _, panel: pack(list(panel._reel.rows)))
     _timing = traitlets.Dict().tag(sync=True, echo_update=False)
 
     def __init__(
@@ -151,9 +145,7 @@ class NoiseScrubber(Panel):
             tracks=self._reel.tracks,
             sizes=self._reel.sizes,
             length=length,
-            pixelated=[
-                _pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes
-            ],
+            pixelated=[_pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes],
             index=index,
             live=index,
             status="running" if running else "idle",
@@ -175,9 +167,7 @@ class NoiseScrubber(Panel):
 
     def _append(self, step, item):
         if self._known and step >= self.length:
-            raise ValueError(
-                f"frames: got more than the {self.length} steps that timesteps or labels announced"
-            )
+            raise ValueError(f"frames: got more than the {self.length} steps that timesteps or labels announced")
         follow = self.index == step - 1
         rows = self._reel.add(step, item)
         with self.hold_sync():
@@ -205,9 +195,7 @@ class NoiseScrubber(Panel):
             self.error = f"{type(error).__name__}: {error}"
         self.status = status
         if "google.colab" not in sys.modules:
-            self.send_state(
-                "_frames"
-            )  # whoever missed a message, and the saved notebook, now have every frame
+            self.send_state("_frames")  # whoever missed a message, and the saved notebook, now have every frame
 
     def _hear(self, _, content, buffers):
         if content.get("kind") == "stop":
@@ -327,9 +315,7 @@ def _zip_tracks(tracks):
     columns = {name: list(pictures) for name, pictures in columns.items()}
     lengths = {name: len(pictures) for name, pictures in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f"frames: got tracks of different lengths {lengths}, wanted as many pictures in each"
-        )
+        raise ValueError(f"frames: got tracks of different lengths {lengths}, wanted as many pictures in each")
     if not any(lengths.values()):
         raise ValueError("frames: got no pictures, wanted at least one track of at least one")
     return [dict(zip(columns, step, strict=True)) for step in zip(*columns.values(), strict=True)]
@@ -358,9 +344,7 @@ def _each(kind, values, name):
     try:
         return [kind(value) for value in values]
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{name}: got {values!r:.80}, wanted a sequence of {kind.__name__}, one per step"
-        ) from None
+        raise TypeError(f"{name}: got {values!r:.80}, wanted a sequence of {kind.__name__}, one per step") from None
 
 
 def _index(index, length, default):
