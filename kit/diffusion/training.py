@@ -91,7 +91,7 @@ def train(
     objective.train()
     model, optimiser = accelerator.prepare(objective, optimiser)
     average = [a.to(p.device) for a, p in zip(average, trained, strict=bool(average))]
-    report = report or _progress(plan.steps)
+    report = report or progress(plan.steps)
 
     for step in range(start, plan.steps):
         seed = (plan.seed * 1_000_003 + step) * 64 + accelerator.process_index
@@ -183,22 +183,25 @@ def atomic(path: str | Path):
         temporary.unlink(missing_ok=True)
 
 
-def _progress(steps: int) -> Callable[[int, float], None]:
-    """A line on stderr with the step, the smoothed loss, the speed and the time left, at most every two seconds."""
+def progress(total: int, what: str = "step") -> Callable[..., None]:
+    """report(done, loss=None): a line on stderr with how far it is, the smoothed loss, the pace and the time left, at
+    most every two seconds (every fifteen where stderr is a file)."""
     begun, told, first, mean = time.monotonic(), 0.0, None, None
     terminal = sys.stderr.isatty()
 
-    def report(step: int, loss: float) -> None:
+    def report(done: int, loss: float | None = None) -> None:
         nonlocal told, first, mean
-        first = step if first is None else first
-        mean = loss if mean is None else 0.98 * mean + 0.02 * loss
+        first = done - 1 if first is None else first
+        if loss is not None:
+            mean = loss if mean is None else 0.98 * mean + 0.02 * loss
         now = time.monotonic()
-        if now - told < (2 if terminal else 15) and step < steps:
+        if now - told < (2 if terminal else 15) and done < total:
             return
         told = now
-        pace = (now - begun) / max(1, step - first + 1)
-        left = int(pace * (steps - step))
-        line = f"step {step}/{steps}  loss {mean:.4f}  {pace:.3f} s a step  {left // 60}:{left % 60:02d} left"
-        print(line, end="\r" if terminal and step < steps else "\n", file=sys.stderr, flush=True)
+        pace = (now - begun) / max(1, done - first)
+        left = int(pace * (total - done))
+        loss_part = "" if mean is None else f"  loss {mean:.4f}"
+        line = f"{what} {done}/{total}{loss_part}  {pace:.3f} s each  {left // 60}:{left % 60:02d} left"
+        print(line, end="\r" if terminal and done < total else "\n", file=sys.stderr, flush=True)
 
     return report

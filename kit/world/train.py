@@ -9,8 +9,11 @@ moved into place whole: until that moment the weights that are there stay as the
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
+import math
+import operator
 import os
 import platform
 import shutil
@@ -25,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kit.diffusion.schedule import Schedule
-from kit.diffusion.training import Plan, atomic, train
+from kit.diffusion.training import Plan, atomic, progress, train
 from kit.world import WEIGHTS
 from kit.world.caption import CONTEXT, captions, matches, parse, save_tokenizer
 from kit.world.judge import Judge, Likeness
@@ -35,6 +38,7 @@ from kit.world.scene import ATTRIBUTES, sample_scenes
 # Scenes are drawn from seeds in ranges that never meet, so that nothing measured was ever trained on.
 TRAINING, LATENTS = 0, 1 << 40  # measure.py begins at 1 << 41
 WORK = WEIGHTS.parent / ".training"
+SHARD = 20_000  # scenes in one file of latents
 SIDE = 128  # pixels a side of a picture
 EMPTY = 0.12  # of the U-Net's captions are left out, for guidance
 
@@ -55,7 +59,7 @@ class Recipe:
     judge: Plan = Plan(steps=1500, lr=2e-3, decay=0.05, precision="bf16")
     unet_channels: tuple[int, ...] = (64, 128, 192)
     unet_batch: int = 64
-    unet: Plan = Plan(steps=9000, lr=1e-3, average=0.9995, precision="bf16")
+    unet: Plan = Plan(steps=6000, lr=1e-3, average=0.999, precision="bf16")
     latents: int = 40_000
     pictures: int = 2000  # generated to measure the finished weights
 
@@ -212,26 +216,33 @@ def train_judge(recipe: Recipe, folder: Path):
 
 
 def encode_latents(recipe: Recipe, folder: Path, vae) -> tuple:
-    """Stage 5: this process's scenes and their latents (n, 4, side, side), scaled to unit variance, kept in float16."""
-    rank = int(os.environ.get("RANK", 0))
-    scenes = sample_scenes(_share(recipe.latents), LATENTS + rank)
-    path = folder / f"latents-{rank}-of-{os.environ.get('WORLD_SIZE', 1)}.safetensors"
-    if not path.exists():
-        latents = []
-        with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
-            for i in range(0, len(scenes), 64):
-                pictures, _ = render(scenes[i : i + 64], SIDE, vae.device)
-                latents.append(vae.encode(pictures * 2 - 1).latent_dist.mean.half().cpu())
-                print(f"latents {i}/{len(scenes)}", end="\r", file=sys.stderr, flush=True)
-        with atomic(path) as temporary:
-            save_file({"latents": torch.cat(latents).contiguous()}, temporary)
-    latents = load_file(path)["latents"]
+    """Stage 5: this process's scenes and their latents (n, 4, side, side), scaled to unit variance. They are encoded
+    once, in float16, a file for every `SHARD` scenes."""
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    shards = max(processes, math.ceil(recipe.latents / SHARD))
+    mine = range(rank, shards, processes)
+    scenes = [sample_scenes(recipe.latents // shards, LATENTS + shard) for shard in mine]
+    latents = [_shard(folder / f"latents-{k}.safetensors", vae, some) for k, some in zip(mine, scenes, strict=True)]
     # Every process scales alike: by the spread of scenes that all of them can draw.
     sample, _ = render(sample_scenes(256, LATENTS), SIDE, vae.device)
     with torch.inference_mode():
         spread = vae.encode(sample * 2 - 1).latent_dist.mean.float().std().item()
     vae.register_to_config(scaling_factor=round(1 / spread, 5))
-    return scenes, latents * vae.config.scaling_factor
+    return functools.reduce(operator.add, scenes), torch.cat(latents) * vae.config.scaling_factor
+
+
+def _shard(path: Path, vae, scenes) -> Tensor:
+    """The latents of these scenes: from the file if it is there, else drawn, encoded and written to it."""
+    if not path.exists():
+        latents, report = [], progress(len(scenes), "encoded")
+        with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
+            for i in range(0, len(scenes), 64):
+                pictures, _ = render(scenes[i : i + 64], SIDE, vae.device)
+                latents.append(vae.encode(pictures * 2 - 1).latent_dist.mean.half().cpu())
+                report(min(i + 64, len(scenes)))
+        with atomic(path) as temporary:
+            save_file({"latents": torch.cat(latents).contiguous()}, temporary)
+    return load_file(path)["latents"]
 
 
 def unet_of(recipe: Recipe):
@@ -264,8 +275,12 @@ class NoisePrediction(nn.Module):
 
 def train_unet(recipe: Recipe, folder: Path, vae, text_encoder, tokenizer):
     """Stage 6: the U-Net, with the text tower frozen."""
+    from diffusers.models.attention_processor import AttnProcessor
+
     torch.manual_seed(recipe.unet.seed)
     unet = unet_of(recipe)
+    if not torch.cuda.is_available():
+        unet.set_attn_processor(AttnProcessor())  # on a CPU the fused attention's backward pass is twice as slow
     scenes, latents = encode_latents(recipe, folder, vae)
     schedule = Schedule.stable_diffusion()
     text_encoder.requires_grad_(False)
