@@ -85,13 +85,14 @@ def train(
     trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
     average = [p.detach().clone() for p in trained] if plan.average else []
-    start, losses = 0, []
+    start, losses, seconds = 0, [], 0.0
     if checkpoint is not None and Path(checkpoint).exists():
-        start, losses = _load(Path(checkpoint), plan, trained, optimiser, average)
+        start, losses, seconds = _load(Path(checkpoint), plan, trained, optimiser, average)
     objective.train()
     model, optimiser = accelerator.prepare(objective, optimiser)
     average = [a.to(p.device) for a, p in zip(average, trained, strict=bool(average))]
     report = report or progress(plan.steps)
+    begun = time.monotonic() - seconds
 
     for step in range(start, plan.steps):
         seed = (plan.seed * 1_000_003 + step) * 64 + accelerator.process_index
@@ -116,7 +117,8 @@ def train(
         if accelerator.is_main_process:
             report(step + 1, losses[-1])
             if checkpoint is not None and ((step + 1) % plan.every == 0 or step + 1 == plan.steps):
-                _save(Path(checkpoint), plan, step + 1, losses, trained, optimiser, average)
+                run = {"step": step + 1, "losses": losses, "seconds": time.monotonic() - begun}
+                _save(Path(checkpoint), plan, run, trained, optimiser, average)
     accelerator.wait_for_everyone()
     for parameter, mean in zip(trained, average, strict=bool(average)):
         parameter.data.copy_(mean)
@@ -139,14 +141,19 @@ def _tensors(trained, optimiser, average) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
-def _save(path: Path, plan: Plan, step: int, losses, trained, optimiser, average) -> None:
-    metadata = {"plan": repr(plan), "step": str(step), "losses": json.dumps(losses)}
+def hours(checkpoint: str | Path) -> float:
+    """How long a checkpoint's run has trained, all its sittings together."""
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["run"])["seconds"] / 3600
+
+
+def _save(path: Path, plan: Plan, run: dict, trained, optimiser, average) -> None:
     inner = getattr(optimiser, "optimizer", optimiser)
     with atomic(path) as temporary:
-        save_file(_tensors(trained, inner, average), temporary, metadata)
+        save_file(_tensors(trained, inner, average), temporary, {"plan": repr(plan), "run": json.dumps(run)})
 
 
-def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, list[float]]:
+def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, list[float], float]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         if metadata["plan"] != repr(plan):
@@ -167,7 +174,8 @@ def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, lis
             }
             if average:
                 average[i].copy_(file.get_tensor(f"{i}.average"))
-    return int(metadata["step"]), json.loads(metadata["losses"])
+    run = json.loads(metadata["run"])
+    return run["step"], run["losses"], run["seconds"]
 
 
 @contextlib.contextmanager

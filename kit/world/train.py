@@ -18,7 +18,6 @@ import os
 import platform
 import shutil
 import sys
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -28,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kit.diffusion.schedule import Schedule
-from kit.diffusion.training import Plan, atomic, progress, train
+from kit.diffusion.training import Plan, atomic, hours, progress, train
 from kit.world import WEIGHTS
 from kit.world.caption import CONTEXT, captions, matches, parse, save_tokenizer
 from kit.world.judge import Judge, Likeness
@@ -361,7 +360,6 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
     measured better and `replace_better` is not given."""
     from transformers import CLIPTokenizer
 
-    begun = time.time()
     work.mkdir(parents=True, exist_ok=True)
     curves = {}
     vae, curves["vae"] = train_autoencoder(recipe, work)
@@ -383,7 +381,7 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
         "recipe": asdict(recipe),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "machine": machine(),
-        "hours_of_this_run": round((time.time() - begun) / 3600, 2),
+        "hours": {name: round(hours(work / f"{name}.safetensors"), 3) for name in curves},
         "losses": {name: thin(losses) for name, losses in curves.items()},
         "measured": measure(staged, recipe.pictures),
         "command": "python -m kit.world.measure",

@@ -2,13 +2,14 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from kit.diffusion.training import Plan, atomic, train
+from kit.diffusion.training import Plan, atomic, hours, progress, train
 
 QUIET = {"report": lambda step, loss: None}
 
@@ -214,3 +215,33 @@ def test_two_processes_train_one_model_on_the_batches_of_both(tmp_path):
 
     train(model, both, plan, **QUIET)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(first, weights(model), strict=True))
+
+
+def test_hours_count_every_sitting_of_a_run(tmp_path):
+    def slow(random):
+        time.sleep(0.02)
+        return batch(random)
+
+    def kill(step, loss):
+        if step == 6:
+            raise KeyboardInterrupt
+
+    path, plan = tmp_path / "a.safetensors", Plan(steps=9, lr=0.05, every=3)
+    with pytest.raises(KeyboardInterrupt):
+        train(Line(), slow, plan, path, report=kill)
+    first = hours(path)
+    train(Line(), slow, plan, path, **QUIET)
+    assert 3600 * first >= 3 * 0.02 and hours(path) >= first + 6 * 0.02 / 3600
+
+
+def test_progress_tells_how_far_how_well_and_how_long(capsys):
+    report = progress(4)
+    for step in range(1, 5):
+        report(step, 0.5)
+    lines = capsys.readouterr().err.splitlines()
+    assert (
+        lines[0].startswith("step 1/4  loss 0.5000") and lines[-1].startswith("step 4/4") and "0:00 left" in lines[-1]
+    )
+    assert len(lines) == 2, "the steps in between are within the same seconds"
+    progress(10, "encoded")(10)
+    assert "encoded 10/10  " in capsys.readouterr().err
