@@ -164,10 +164,10 @@ class Clock {
   close() { this.#channel.port1.close(); }
 }
 
-// Side in CSS pixels at which pictures of `native` pixels are shown in a column of `room`: whole device pixels per
-// picture pixel when enlarged, so that every pixel comes out equally large.
-function pictureSide(native, room, ratio, cap = Math.max(384, Math.min(512, native))) {
-  const side = Math.min(room, cap);
-  const times = Math.floor(side * ratio / native);
-  return times >= 1 ? times * native / ratio : side;
+// Side in CSS pixels at which pictures of `native` pixels are shown where there is `room`: whole device pixels per
+// picture pixel, so that all come out equally large, unless that would leave much of the room empty.
+function pictureSide(native, room, ratio) {
+  const side = Math.min(room, Math.max(384, Math.min(512, native)));
+  const whole = Math.floor(side * ratio / native) * native / ratio;
+  return whole >= 0.85 * side ? whole : side;
 }

@@ -145,7 +145,11 @@ class View {
       before = now;
     });
     observer.observe(root);
-    signal.addEventListener("abort", () => { observer.disconnect(); this.paint.cancel(); });
+    signal.addEventListener("abort", () => {
+      observer.disconnect();
+      this.paint.cancel();
+      playhead.held = false;
+    });
     this.#status();
   }
 
@@ -183,7 +187,7 @@ class View {
   }
 
   #figure(name, track) {
-    const canvas = element("canvas", { role: "img" });
+    const canvas = element("canvas", { role: "img", "aria-label": name || "picture" });
     const frame = element("div", { className: "kit-frame" }, canvas);
     const caption = element("figcaption", {}, name);
     caption.hidden = !name;
@@ -353,6 +357,7 @@ class View {
     on(slider, "pointerleave", () => this.#preview(null));
     on(slider, "keydown", event => this.#key(event));
     on(slider, "keyup", event => { if (this.#target(event) !== undefined) this.playhead.commit(); });
+    on(slider, "blur", () => { if (!this.#playing && this.playhead.step !== model.get("index")) this.playhead.commit(); });
     on(this.play, "click", () => this.#toggle());
     on(this.speed, "click", () => this.#faster());
     on(this.stop, "click", () => model.send({ kind: "stop" }));

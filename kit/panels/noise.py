@@ -124,10 +124,9 @@ class NoiseScrubber(Panel):
         index=None,
         **kwargs,
     ):
-        self._cancel, self._reel = (
-            threading.Event(),
-            Reel([]),
-        )  # close() needs them, even if the next line raises
+        # First of all: close() needs them, and Python closes a panel whose constructor raised, too.
+        self._cancel = threading.Event()
+        self._reel = Reel([])
         steps = _steps(frames)
         running = isinstance(steps, Iterator)
         first = next(steps, None) if running else steps[0]
