@@ -49,7 +49,7 @@ class Recipe:
     vae_channels: tuple[int, ...] = (16, 32, 64, 96)  # four levels: latents an eighth of the side
     vae_batch: int = 8
     vae: Plan = Plan(steps=5000, lr=1.5e-3, precision="bf16")
-    decoder: Plan = Plan(steps=1500, lr=6e-4, seed=1, precision="bf16")
+    decoder: Plan = Plan(steps=1000, lr=6e-4, seed=1, precision="bf16")
     text_width: int = 96  # of the text tower and of what the U-Net attends to
     text_layers: int = 3
     words_batch: int = 96

@@ -44,6 +44,16 @@ def test_a_scene_looks_the_same_at_every_size():
     assert (F.avg_pool2d(large_mask, 4) - small_mask).abs().mean() < 0.01
 
 
+@pytest.mark.parametrize("size", [48, 128, 512])
+def test_edges_are_one_pixel_soft_at_every_size(size):
+    """A soft edge of one pixel leaves about one pixel between bare and covered along the silhouette's outline."""
+    _, masks = render(sample_scenes(6, 12), size)
+    inside = masks > 0.5
+    outline = (inside[..., 1:] != inside[..., :-1]).sum() + (inside[..., 1:, :] != inside[..., :-1, :]).sum()
+    soft = ((masks > 0.02) & (masks < 0.98)).sum()
+    assert 0.5 < soft / outline < 1.5, soft / outline
+
+
 def test_a_picture_does_not_depend_on_its_batch():
     scenes = sample_scenes(19, 3)
     together, masks = render(scenes, 48)
