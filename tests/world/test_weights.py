@@ -4,6 +4,7 @@ The card's table was measured on 2,000 pictures; here a smaller sample, of other
 """
 
 import json
+import re
 
 import pytest
 import torch
@@ -30,6 +31,17 @@ def test_the_folder_is_whole_and_at_most_40_megabytes():
     assert CARD["files"] == checksums(WEIGHTS)
     assert sum(p.stat().st_size for p in WEIGHTS.rglob("*") if p.is_file()) <= 40e6
     assert {p.suffix for p in WEIGHTS.rglob("*") if p.is_file()} <= {".json", ".txt", ".safetensors", ".md"}
+
+
+def test_the_page_tells_what_the_card_measured():
+    """Every row of the page's table, `| words | number | `name` |`, is the card's number, rounded as it is written."""
+    page = (WEIGHTS.parent / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| ([\d.]+)( %)? \| `(\w+)` \|", page)
+    assert {name for *_, name in rows} == set(CARD["measured"])
+    for written, percent, name in rows:
+        digits = len(written.partition(".")[2])
+        value = CARD["measured"][name] * (100 if percent else 1)
+        assert f"{value:.{digits}f}" == written, name
 
 
 def test_the_judge_reads_renders_as_its_card_says(world):
