@@ -143,32 +143,19 @@ class _Painter:
         self.canvas.mul_((1 - 0.16 * depth)[:, None])
 
     def _plants(self):
-        """One plant of the place on the far hill: a round tree, a cactus, a fir, and by night a bare tree."""
+        """One plant of the place on the far hill: a round tree, a cactus, a fir, and by night a dark tree."""
         left = (self._luck(4) < 0.5).float()
         x = left * (0.06 + 0.14 * self._luck(5)) + (1 - left) * (0.80 + 0.14 * self._luck(5))
-        foot = self.horizon - 0.04
         tall = 0.15 + 0.05 * self._luck(6)
-        px, py = (self.u - x) / tall, (self.v - foot) / tall
-        trunk = _capsule(px, py, 0, 0, 0, 0.6, 0.07, 0.05)
-        crown = _length(px, py - 0.85) - 0.42
-        cactus = torch.minimum(
-            _capsule(px, py, 0, 0, 0, 1.05, 0.13, 0.12), _capsule(px, py, 0.3, 0.5, 0.3, 0.85, 0.085, 0.08)
-        )
-        cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.45, 0.3, 0.5, 0.08, 0.08))
-        cactus = torch.minimum(cactus, _capsule(px, py, -0.3, 0.62, -0.3, 0.95, 0.08, 0.075))
-        cactus = torch.minimum(cactus, _capsule(px, py, 0, 0.58, -0.3, 0.62, 0.075, 0.075))
+        px, py = (self.u - x) / tall, (self.v - (self.horizon - 0.04)) / tall
+        in_desert, in_snow = self.place == PLACES.index("desert"), self.place == PLACES.index("snow")
+        tree = _length(px, py - 0.85) - 0.42
         fir = torch.maximum(px.abs() * 0.9 + (py - 1.35) * 0.38, 0.18 - py)
-        place = self.place
-        shape = torch.where(
-            place == PLACES.index("desert"), cactus, torch.where(place == PLACES.index("snow"), fir, crown)
-        )
-        self._fill(
-            trunk * tall,
-            torch.tensor([0.40, 0.27, 0.18], device=px.device) * self._dim(),
-            place != PLACES.index("desert"),
-        )
-        self._fill(shape * tall, self.palette[:, 5])
-        self.plant = shape * tall
+        self.plant = torch.where(in_desert, _cactus(px, py), torch.where(in_snow, fir, tree)) * tall
+        trunk = _capsule(px, py, 0, 0, 0, 0.6, 0.07, 0.05) * tall
+        wood = torch.tensor([0.40, 0.27, 0.18], device=px.device) * self._dim()
+        self._fill(trunk, wood, ~in_desert)
+        self._fill(self.plant, self.palette[:, 5])
 
     def _dim(self):
         return (1 - 0.6 * (self.place == PLACES.index("night")).float()).view(-1, 1)
@@ -183,7 +170,6 @@ class _Painter:
         # The animal's own coordinates, in units of its width.
         px = (self.u - self.x) * self.facing / self.width
         py = (self.v - self.ground) / self.width - self.lift
-        self.unit = self.width
         silhouette, first = None, 0
         for layer, room in LAYERS.items():
             capsules, colours = self.capsules[:, first : first + room], self.colours[:, first : first + room]
@@ -215,7 +201,7 @@ class _Painter:
         used = [j for j in range(capsules.shape[1]) if (capsules[:, j, 4] > 0).any()]
         body, trunk = None, None
         for j in used:
-            distance = self._distance(px, py, capsules[:, j]) / self.unit
+            distance = self._distance(px, py, capsules[:, j]) / self.width
             if j not in (2, 3):  # all but neck and head: there the pattern runs along the trunk
                 trunk = distance if trunk is None else torch.minimum(trunk, distance)
             if body is None:
@@ -223,14 +209,14 @@ class _Painter:
             else:  # polynomial smooth minimum
                 mix = (soft - (body - distance).abs()).clamp_(min=0).div_(soft)
                 body = torch.minimum(body, distance).sub_(mix.square_().mul_(soft / 4))
-        self._blend(self._ink(), self._cover(body * self.unit - OUTLINE))
+        self._blend(self._ink(), self._cover(body * self.width - OUTLINE))
         colour = self._pattern(px, py, trunk, colours[:, 0])
         top = (py / 0.9).clamp_(0, 1)
         light = 0.80 + 0.28 * top - 0.10 * (1 + body / 0.06).clamp_(0, 1)
-        cover = self._cover(body * self.unit)
+        cover = self._cover(body * self.width)
         for c in range(3):
             self.canvas[:, c].lerp_((colour[c] * light).clamp_(max=1), cover)
-        return body * self.unit
+        return body * self.width
 
     def _pattern(self, px, py, trunk, base) -> list[Tensor]:
         """The coat's three colour planes: plain, stripes, patches, blotches, an orange breast."""
@@ -273,31 +259,32 @@ class _Painter:
         return dx * cos + dy * sin, dy * cos - dx * sin
 
     def _finish(self):
-        """Style: a sketch is ink lines over a faint wash on paper; a watercolour fades to paper at a ragged edge."""
-        paper = torch.tensor(PAPER, device=self.canvas.device).view(1, 3, 1, 1)
-        sketch = (self.style == STYLES.index("sketch")).float()
-        if sketch.any():
-            grey = self.canvas.mean(1, keepdim=True)
-            wash = paper * (0.52 + 0.48 * (0.5 * self.canvas + 0.5 * grey))
-            self.canvas.lerp_(wash, sketch[:, None])
-            lines = torch.minimum(
-                self.outline.abs() - 0.004, torch.minimum(self.hills - 0.001, self.plant.abs() - 0.001)
-            )
-            lines = torch.where(self.outline < -0.004, self.outline.abs() - 0.004, lines)
-            self._blend((0.17, 0.16, 0.20), self._cover(lines - 0.003) * sketch)
-        wet = (self.style == STYLES.index("watercolour")).float()
-        if wet.any():
-            border = torch.minimum(torch.minimum(self.u, 1 - self.u), torch.minimum(self.v, 1 - self.v))
-            ragged = border - 0.05 + 0.018 * torch.sin(17 * self.u + 11 * self.v + self._phase(22))
-            pool = (
-                0.5
-                + 0.25 * torch.sin(9 * self.u + self._phase(19))
-                + 0.25 * torch.sin(8 * self.v - 5 * self.u + self._phase(23))
-            )
-            thin = 0.26 + 0.22 * pool
-            pigment = self.canvas + thin[:, None] * (paper - self.canvas)
-            pigment = paper + (ragged / 0.05).clamp_(0, 1)[:, None] * (pigment - paper)
-            self.canvas.lerp_(pigment, wet[:, None])
+        """Style, over the finished picture."""
+        for style, draw in (("sketch", self._sketch), ("watercolour", self._watercolour)):
+            chosen = (self.style == STYLES.index(style)).float()
+            if chosen.any():
+                draw(chosen)
+
+    def _sketch(self, chosen):
+        """Ink lines over a faint wash on paper."""
+        grey = self.canvas.mean(1, keepdim=True)
+        wash = self._paper() * (0.52 + 0.48 * (0.5 * self.canvas + 0.5 * grey))
+        self.canvas.lerp_(wash, chosen[:, None])
+        animal = self.outline.abs() - 0.004
+        lines = torch.minimum(animal, torch.minimum(self.hills, self.plant.abs()) - 0.001)
+        lines = torch.where(self.outline < -0.004, animal, lines)  # no hill shines through the animal
+        self._blend((0.17, 0.16, 0.20), self._cover(lines - 0.003) * chosen)
+
+    def _watercolour(self, chosen):
+        """Thin pigment that pools here and there, and fades to paper at a ragged edge."""
+        border = torch.minimum(torch.minimum(self.u, 1 - self.u), torch.minimum(self.v, 1 - self.v))
+        ragged = border - 0.05 + 0.018 * torch.sin(17 * self.u + 11 * self.v + self._phase(22))
+        pool = torch.sin(9 * self.u + self._phase(19)) + torch.sin(8 * self.v - 5 * self.u + self._phase(23))
+        thin = 0.26 + 0.22 * (0.5 + 0.25 * pool)
+        paper = self._paper()
+        pigment = self.canvas + thin[:, None] * (paper - self.canvas)
+        pigment = paper + (ragged / 0.05).clamp_(0, 1)[:, None] * (pigment - paper)
+        self.canvas.lerp_(pigment, chosen[:, None])
 
     # Small tools.
 
@@ -316,11 +303,14 @@ class _Painter:
     def _distance(self, px, py, capsule):
         """Signed distance to one capsule per picture, in the picture's units."""
         ax, ay, bx, by, ra, rb = (capsule[:, i].view(-1, 1, 1) for i in range(6))
-        return _capsule(px, py, ax, ay, bx, by, ra, rb) * self.unit
+        return _capsule(px, py, ax, ay, bx, by, ra, rb) * self.width
 
     def _cover(self, distance):
         """The fraction of a pixel inside a shape whose edge is at this signed distance."""
         return (0.5 - distance / self.pixel).clamp_(0, 1)
+
+    def _paper(self):
+        return torch.tensor(PAPER, device=self.canvas.device).view(1, 3, 1, 1)
 
     def _ink(self):
         return torch.tensor(INK, device=self.canvas.device).expand(self.n, 3)
@@ -342,6 +332,18 @@ def _capsule(px, py, ax, ay, bx, by, ra, rb):
     scale = 1 / (dx * dx + dy * dy + 1e-9)
     along = (x * (dx * scale)).add_(y * (dy * scale)).clamp_(0, 1)
     return _length(x - along * dx, y - along * dy).sub_(along.mul_(rb - ra)).sub_(ra)
+
+
+def _cactus(px, py):
+    """A stem with two bent arms."""
+    parts = [
+        _capsule(px, py, 0, 0, 0, 1.05, 0.13, 0.12),
+        _capsule(px, py, 0.3, 0.5, 0.3, 0.85, 0.085, 0.08),
+        _capsule(px, py, 0, 0.45, 0.3, 0.5, 0.08, 0.08),
+        _capsule(px, py, -0.3, 0.62, -0.3, 0.95, 0.08, 0.075),
+        _capsule(px, py, 0, 0.58, -0.3, 0.62, 0.075, 0.075),
+    ]
+    return torch.stack(parts).amin(0)
 
 
 def _length(x, y):

@@ -110,7 +110,7 @@ class Scenes:
         if "species" in changes and "pose" not in changes:
             changes["pose"] = tuple(
                 pose if pose in poses_of(species) else "standing"
-                for species, pose in zip(changes["species"], self.pose, strict=True)
+                for species, pose in zip(changes["species"], self.pose, strict=False)
             )
         return replace(self, **changes)
 
