@@ -162,6 +162,18 @@ class Notebook:
         """End the kernel."""
         self.page.evaluate("() => notebook.sessionContext.shutdown()")
 
+    def scroll_to(self, source):
+        """Bring the first code cell that holds `source` into view: JupyterLab attaches outputs only near there."""
+        found = """source => {
+          const cells = Array.from(notebook.content.model.cells);
+          const at = cells.findIndex(cell => cell.type === "code" && cell.sharedModel.source.includes(source));
+          notebook.content.activeCellIndex = at;
+          notebook.content.scrollToItem(at, "start");
+          return at;
+        }"""
+        if self.page.evaluate(found, source) < 0:
+            raise AssertionError(f"{self.name}: no cell holds {source!r}")
+
     def panel(self, number=0):
         """A panel on the page, scrolled to."""
         panel = self.page.locator(".kit-panel").nth(number)

@@ -22,12 +22,11 @@ def launched(path):
 
 
 @contextmanager
-def opened(browser, **settings):
-    """A page of a fresh context, and the list that collects its errors."""
+def opened(browser, kinds=("error", "warning"), **settings):
+    """A page of a fresh context, and the list that collects what its console says of these kinds."""
     context = browser.new_context(**{"viewport": {"width": 960, "height": 800}, **settings})
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-    page.on("console", lambda message: message.type == "warning" and errors.append(message.text))
+    page.on("console", lambda message: message.type in kinds and errors.append(message.text))
     yield page, errors
     context.close()
