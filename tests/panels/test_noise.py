@@ -326,9 +326,7 @@ def test_the_static_picture_is_drawn_once_per_set_of_frames():
 
 def test_snapshot_shows_every_track_at_the_chosen_step_in_full_size():
     shades = {"a": [0.0, 0.2, 0.4], "b": [0.6, 0.8, 0.9]}
-    panel = NoiseScrubber(
-        {name: [np.full((3, 40, 40), s) for s in row] for name, row in shades.items()}, index=1
-    )
+    panel = NoiseScrubber({name: [np.full((3, 40, 40), s) for s in row] for name, row in shades.items()}, index=1)
     for step, image in [(1, panel.snapshot()), (2, panel.snapshot(2))]:
         image = np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
         for row in shades.values():

@@ -40,9 +40,7 @@ def test_every_layout_is_the_same_picture(given):
 @pytest.mark.parametrize("shape", [(5, 7), (1, 5, 7), (5, 7, 1), (1, 1, 5, 7)])
 def test_grey_pictures_stay_grey(shape):
     grey = RNG.random((5, 7))
-    np.testing.assert_array_equal(
-        as_picture(grey.reshape(shape), "frame"), (grey * 255 + 0.5).astype(np.uint8)
-    )
+    np.testing.assert_array_equal(as_picture(grey.reshape(shape), "frame"), (grey * 255 + 0.5).astype(np.uint8))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
@@ -114,9 +112,7 @@ def test_sheet_shows_each_picture_in_its_place():
     flat = [encode(np.full((16, 16, 3), colour, np.uint8)) for colour in colours]
     image = sheet([("a", flat[:2]), ("b", flat[2:])], ["0", "1"], 32)
     centre = {
-        (row, column): image.getpixel((6 + 38 * column + 16, 20 + 52 * row + 16))
-        for row in (0, 1)
-        for column in (0, 1)
+        (row, column): image.getpixel((6 + 38 * column + 16, 20 + 52 * row + 16)) for row in (0, 1) for column in (0, 1)
     }
     assert list(centre.values()) == colours
 
