@@ -64,9 +64,7 @@ class Models:
     schedule: Schedule
     spacing: str  # where the checkpoint's own scheduler puts its steps, as `Schedule.timesteps` takes it
     offset: int
-    prediction: (
-        str  # what the U-Net was trained to say, "epsilon" or "v_prediction"; `predict` says eps anyway
-    )
+    prediction: str  # what the U-Net was trained to say, "epsilon" or "v_prediction"; `predict` says eps anyway
     small_world: bool  # whether only the small world's words mean anything to it
     device: torch.device
     dtype: torch.dtype
@@ -329,9 +327,7 @@ def _weights(name, part, files, dtype):
             return file
     pickles = sorted(f for f in files if re.fullmatch(rf"{part}/.*\.(bin|ckpt|pth?)", f))
     if pickles:
-        mend = (
-            "if you trust it, convert it: StableDiffusionPipeline.from_pretrained(old).save_pretrained(new)"
-        )
+        mend = "if you trust it, convert it: StableDiffusionPipeline.from_pretrained(old).save_pretrained(new)"
         raise ValueError(f"{name}: {pickles[0]} is a pickle, which can run code; wanted safetensors; {mend}")
     raise FileNotFoundError(f"{name}: has no {wanted[0]}; {_AGAIN}")
 

@@ -107,9 +107,7 @@ def vae(**settings):
     )
 
 
-def save_checkpoint(
-    folder, *, tokenizer=None, scheduler=None, text=None, unet_settings=None, vae_settings=None
-):
+def save_checkpoint(folder, *, tokenizer=None, scheduler=None, text=None, unet_settings=None, vae_settings=None):
     """Saves a random checkpoint (the same one every time) in `folder` and returns the folder."""
     torch.manual_seed(0)
     tokenizer = tokenizer or clip_tokenizer()
@@ -152,9 +150,7 @@ VARIANTS = {
         )
     ),
     # as the small world: its own words, another scale of latents
-    "words": lambda: dict(
-        tokenizer=word_tokenizer(), vae_settings=dict(scaling_factor=0.7, force_upcast=False)
-    ),
+    "words": lambda: dict(tokenizer=word_tokenizer(), vae_settings=dict(scaling_factor=0.7, force_upcast=False)),
     "trained betas": lambda: dict(
         scheduler=DDIMScheduler(
             trained_betas=[0.001 + 0.00002 * i for i in range(500)],

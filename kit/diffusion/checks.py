@@ -27,9 +27,7 @@ def whole(name, value, low, high):
 
 def real(name, value, low=-math.inf, high=math.inf):
     """`value` as a finite float in [low, high]."""
-    wanted = (
-        f"wanted a number from {low} to {high}" if math.isfinite(high - low) else "wanted a finite number"
-    )
+    wanted = f"wanted a number from {low} to {high}" if math.isfinite(high - low) else "wanted a finite number"
     try:
         number = None if isinstance(value, (str, bool)) else float(value)
     except (TypeError, ValueError, RuntimeError):
@@ -70,9 +68,7 @@ def like(name, x, other_name, other):
     """`x`, a floating-point tensor of the same shape and on the same device as `other`."""
     floating(name, x)
     if x.shape != other.shape:
-        raise ValueError(
-            f"{name}: got shape {tuple(x.shape)}, wanted {tuple(other.shape)}, the shape of {other_name}"
-        )
+        raise ValueError(f"{name}: got shape {tuple(x.shape)}, wanted {tuple(other.shape)}, the shape of {other_name}")
     if x.device != other.device:
         raise ValueError(f"{name}: got device {x.device}, wanted {other.device}, the device of {other_name}")
     return x

@@ -66,9 +66,7 @@ class Schedule:
     @classmethod
     def cosine(cls, final_alpha_bar=None):
         """1000 steps along a squared cosine, beta capped at 0.999 (2102.09672, Eq. 17)."""
-        wave = (
-            torch.cos((torch.linspace(0, 1, 1001, dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2) ** 2
-        )
+        wave = torch.cos((torch.linspace(0, 1, 1001, dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2) ** 2
         return cls.from_betas((1 - wave[1:] / wave[:-1]).clamp(max=0.999), final_alpha_bar)
 
     def __len__(self):

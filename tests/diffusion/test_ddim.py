@@ -67,9 +67,7 @@ def test_the_whole_path_is_diffusers_path(spacing, steps, eta):
 
 @pytest.mark.parametrize(("spacing", "steps"), [("leading", 30), ("leading", 50), ("trailing", 50)])
 def test_inversion_is_diffusers_inversion(spacing, steps):
-    scheduler = DDIMInverseScheduler(
-        **CONFIG, timestep_spacing=spacing, set_alpha_to_one=False, steps_offset=1
-    )
+    scheduler = DDIMInverseScheduler(**CONFIG, timestep_spacing=spacing, set_alpha_to_one=False, steps_offset=1)
     scheduler.set_timesteps(steps)
     x = normal(2).float()
     states = list(ddim.invert(wobbly, SD, x, SD.timesteps(steps, spacing)))

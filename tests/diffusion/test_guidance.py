@@ -123,9 +123,7 @@ def test_the_right_formula_written_again_passes_every_check(check):
     CHECKS[check](formula(lambda u, c, w: w * c + (1 - w) * u))
 
 
-@pytest.mark.parametrize(
-    ("wrong", "check"), [(w, c) for w in WRONG_FORMULAS for c in sorted(WRONG_FORMULAS[w][1])]
-)
+@pytest.mark.parametrize(("wrong", "check"), [(w, c) for w in WRONG_FORMULAS for c in sorted(WRONG_FORMULAS[w][1])])
 def test_the_checks_refuse_a_wrong_formula(wrong, check):
     with pytest.raises(AssertionError):
         CHECKS[check](formula(WRONG_FORMULAS[wrong][0]))
@@ -245,7 +243,5 @@ def test_guidance_refuses_conditions_that_do_not_match(uncond, cond, message, w)
 
 def test_guidance_refuses_conditions_of_two_kinds():
     guide = guided(recorded()[0], torch.zeros(1, 5, 8).half(), 5.0)
-    with pytest.raises(
-        ValueError, match=r"uncond: got torch.float16 on cpu, wanted torch.float32 on cpu, as"
-    ):
+    with pytest.raises(ValueError, match=r"uncond: got torch.float16 on cpu, wanted torch.float32 on cpu, as"):
         guide(torch.zeros(3, 4, 8, 8), 1, torch.zeros(3, 5, 8))

@@ -150,9 +150,7 @@ def test_timesteps_are_diffusers_for_every_number_of_steps(spacing, offset):
         other.set_timesteps(steps)
         expected = other.timesteps.tolist()
         if spacing == "trailing" and len(expected) == steps + 1:
-            assert (
-                expected.pop() == -1
-            )  # 61 steps and 61 other numbers: rounding gives theirs one step too many
+            assert expected.pop() == -1  # 61 steps and 61 other numbers: rounding gives theirs one step too many
         assert SD.timesteps(steps, spacing, offset).tolist() == expected, steps
 
 
