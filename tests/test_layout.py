@@ -187,7 +187,8 @@ def blemishes(text):
 
 
 def test_text_files_are_clean():
-    texts = [path for path in tracked() if path.suffix not in NOT_TEXT | {".ipynb"}]
+    written = Path("kit/world/weights")  # by diffusers and transformers, in their manner
+    texts = [p for p in tracked() if p.suffix not in NOT_TEXT | {".ipynb"} and written not in p.parents]
     faults = {path: blemishes((ROOT / path).read_bytes().decode("utf-8")) for path in texts}
     assert {path: names for path, names in faults.items() if names} == {}
 
