@@ -18,6 +18,7 @@ def pytest_report_header():
     return f"chromium: {find_chromium() or f'{NO_CHROMIUM}; the browser tests {fate}'}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items):
     """Tests that start a browser or a whole notebook share one worker: they would slow each other."""
     for item in items:

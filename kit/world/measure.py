@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -68,8 +67,6 @@ class World:
 def measure(folder: Path = WEIGHTS, pictures: int = 2000, judged: int = 600) -> dict:
     """The table: a dictionary of numbers, each named with its unit. About ten minutes on two cores for the defaults;
     `pictures` are generated for the Fréchet distance, the first `judged` of them are held against their prompts."""
-    if not torch.cuda.is_available():
-        torch.set_num_threads(os.cpu_count())  # a process of several was given fewer
     world = World(Path(folder))
     table = {"guidance": GUIDANCE, "steps": STEPS, "pictures": pictures, "judged": judged}
     table |= _judging(world, pictures)

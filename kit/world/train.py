@@ -375,6 +375,8 @@ def make_world(recipe: Recipe, work: Path, out: Path, replace_better: bool = Fal
 
     from kit.world.measure import measure
 
+    if "WORLD_SIZE" in os.environ:
+        torch.set_num_threads(os.cpu_count())  # the other processes are done
     staged = work / "weights"
     gather(staged, vae, text_encoder, tower, tokenizer, unet, judge)
     card = {

@@ -51,6 +51,7 @@ def test_the_card_tells_recipe_losses_measures_and_checksums(made):
     assert card == json.loads(json.dumps(returned))
     assert {name: len(losses) for name, losses in card["losses"].items()} == {
         "vae": 3,
+        "decoder": 3,
         "words": 3,
         "judge": 3,
         "unet": 5,
