@@ -18,12 +18,11 @@ def pytest_report_header():
     return f"chromium: {find_chromium() or f'{NO_CHROMIUM}; the browser tests {fate}'}"
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Tests that start a browser or a whole notebook share one worker: they would slow each other."""
-    for item in items:
-        if item.get_closest_marker("browser") or item.get_closest_marker("alone"):
-            item.add_marker(pytest.mark.xdist_group("alone"))
+def pytest_itemcollected(item):
+    """Tests that start a browser or a whole notebook share one worker: they would slow each other. (Told as they are
+    collected: xdist reads the groups before any other hook on the whole list.)"""
+    if item.get_closest_marker("browser") or item.get_closest_marker("alone"):
+        item.add_marker(pytest.mark.xdist_group("alone"))
 
 
 def pytest_runtest_setup(item):
