@@ -19,8 +19,9 @@ def pytest_report_header():
 
 
 def pytest_itemcollected(item):
-    """Tests that start a browser or a whole notebook share one worker: they would slow each other. (Told as they are
-    collected: xdist reads the groups before any other hook on the whole list.)"""
+    """Asks xdist to give tests that start a browser or a whole notebook to one worker: they slow each other.
+
+    With pytest 9.2 and xdist 3.8 the request was seen not to be honoured; the tests then only take longer."""
     if item.get_closest_marker("browser") or item.get_closest_marker("alone"):
         item.add_marker(pytest.mark.xdist_group("alone"))
 
