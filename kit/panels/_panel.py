@@ -1,6 +1,7 @@
 """What every panel shares: its files as text, a picture where no kernel runs, a page of its own, an end."""
 
 import base64
+import functools
 import html
 import json
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import anywidget
 import traitlets
+
+from kit.panels._work import Work
 
 # The whole of a page without a kernel: an anywidget module is render({model, el}) and nothing else.
 _PAGE = """<!doctype html>
@@ -49,7 +52,7 @@ def source(*names):
 
 
 class Panel(anywidget.AnyWidget):
-    """A widget with a static picture, an offline page, and an end that frees what it held.
+    """A widget with a static picture, an offline page, work in the background, and an end that frees what it held.
 
     A panel defines `_esm` (its module after `_draw.js`), and `_static()`: PNG bytes of at most 200 KB.
     """
@@ -60,6 +63,24 @@ class Panel(anywidget.AnyWidget):
     error = traitlets.Unicode("", help="what went wrong, in one line; shown in the panel").tag(sync=True)
     traceback = traitlets.Unicode("", help="where it went wrong").tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.on_msg(lambda panel, content, buffers: content.get("kind") == "stop" and panel.stop())
+
+    @functools.cached_property
+    def work(self):
+        """What runs in the background, a `kit.panels._work.Work`."""
+        return Work(self)
+
+    def stop(self):
+        """End what runs in the background after its current step; what it gave so far stays."""
+        self.work.cancel()
+
+    def wait(self, timeout=None):
+        """Block until nothing runs in the background, at most `timeout` seconds; returns the panel."""
+        self.work.wait(timeout)
+        return self
 
     def open(self):
         """Open the comm, and let what the browser says be heard while a cell runs."""
@@ -110,7 +131,8 @@ class Panel(anywidget.AnyWidget):
         return page
 
     def close(self):
-        """End the panel, in the browser too, and free its buffers."""
+        """End the panel, in the browser too, and its work (after its current step); free its buffers."""
+        self.work.cancel()
         if self.comm is not None:
             self.layout.close()
         super().close()

@@ -5,11 +5,7 @@ of signal; log-SNR = log(ᾱ / (1 - ᾱ)). Step 0 is the first picture of the pa
 """
 
 import base64
-import contextlib
 import sys
-import threading
-import traceback
-import weakref
 from collections.abc import Iterator, Mapping
 
 import traitlets
@@ -124,8 +120,7 @@ class NoiseScrubber(Panel):
         index=None,
         **kwargs,
     ):
-        # First of all: close() needs them, and Python closes a panel whose constructor raised, too.
-        self._cancel = threading.Event()
+        # First of all: close() needs it, and Python closes a panel whose constructor raised, too.
         self._reel = Reel([])
         steps = _steps(frames)
         running = isinstance(steps, Iterator)
@@ -147,24 +142,16 @@ class NoiseScrubber(Panel):
             pixelated=[_pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes],
             index=index,
             live=index,
-            status="running" if running else "idle",
             **kwargs,
         )
         self._cached = (0, b"")
-        self._worker = None
-        self.on_msg(self._hear)
         if running:
-            self._start(steps)
+            self.work.start(steps, NoiseScrubber._append, finish=NoiseScrubber._complete)
 
     # --- frames that arrive while the panel is open
 
-    def _start(self, steps):
-        # The thread holds the panel only between steps: a generator that hangs must not keep it alive.
-        arguments = (weakref.ref(self), steps, self._cancel)
-        self._worker = threading.Thread(target=_stream, args=arguments, name="NoiseScrubber", daemon=True)
-        self._worker.start()
-
-    def _append(self, step, item):
+    def _append(self, index, item):
+        step = index + 1  # the first was taken by the constructor
         if self._known and step >= self.length:
             raise ValueError(f"frames: got more than the {self.length} steps that timesteps or labels announced")
         follow = self.index == step - 1
@@ -188,27 +175,9 @@ class NoiseScrubber(Panel):
         else:
             self.send({"kind": "frames", **packed}, buffers=[blob])
 
-    def _finish(self, status, error=None):
-        if error is not None:
-            self.traceback = "".join(traceback.format_exception(error))
-            self.error = f"{type(error).__name__}: {error}"
-        self.status = status
+    def _complete(self, status):
         if "google.colab" not in sys.modules:
             self.send_state("_frames")  # whoever missed a message, and the saved notebook, now have every frame
-
-    def _hear(self, _, content, buffers):
-        if content.get("kind") == "stop":
-            self.stop()
-
-    def stop(self):
-        """End a running generator after its current step. The frames so far stay."""
-        self._cancel.set()
-
-    def wait(self, timeout=None):
-        """Block until a running generator is done, at most `timeout` seconds; returns the panel."""
-        if self._worker is not None:
-            self._worker.join(timeout)
-        return self
 
     # --- what comes back
 
@@ -264,31 +233,9 @@ class NoiseScrubber(Panel):
 
     def close(self):
         """End the panel and a generator that still runs (after its current step); frees the frames."""
-        self._cancel.set()
         super().close()
         self._reel.clear()
         self._cached = (0, b"")
-
-
-def _stream(panel_ref, steps, cancel):
-    """Take the steps of a generator one by one into a panel, until one of them ends."""
-    status, error = "done", None
-    try:
-        for step, item in enumerate(steps, start=1):
-            panel = panel_ref()
-            if cancel.is_set() or panel is None:
-                status = "cancelled"
-                break
-            panel._append(step, item)
-            del panel
-        status = "cancelled" if cancel.is_set() else status
-    except Exception as problem:
-        status, error = "error", problem
-    with contextlib.suppress(Exception):
-        getattr(steps, "close", lambda: None)()
-    panel = panel_ref()
-    if panel is not None and panel.comm is not None:
-        panel._finish(status, error)
 
 
 def _steps(frames):

@@ -47,6 +47,7 @@ class Steps:
 
     def __init__(self, items):
         self.items, self.gate, self.ended = items, threading.Semaphore(1), threading.Event()
+        self.asked = 0
 
     def allow(self, count):
         for _ in range(count):
@@ -55,6 +56,7 @@ class Steps:
     def run(self):
         try:
             for item in self.items:
+                self.asked += 1
                 self.gate.acquire()
                 yield item
         finally:
@@ -181,7 +183,7 @@ def test_a_page_opened_late_is_given_all_frames_so_far():
 
 def test_when_done_the_state_holds_every_frame_for_whoever_missed_one():
     panel = NoiseScrubber(iter(pictures(3))).wait(5)
-    state, buffers = panel.comm.named("update")[-1]
+    [(state, buffers)] = [(state, buffers) for state, buffers in panel.comm.named("update") if "_frames" in state]
     assert sorted(decoded({**state["_frames"], "blob": buffers[0]})) == [(0, 0), (0, 1), (0, 2)]
 
 
@@ -293,6 +295,7 @@ def test_a_generator_that_hangs_does_not_keep_a_closed_panel_alive():
     steps = Steps(pictures(2))
     panel = NoiseScrubber(steps.run())
     alive = weakref.ref(panel)
+    eventually(lambda: steps.asked == 2)
     panel.close()
     del panel
     gc.collect()
