@@ -17,7 +17,7 @@ lab: $(VENV)/.lab ## open JupyterLab on the walkthroughs (LAB_ARGS="--no-browser
 	$(PY) -m jupyterlab --ServerApp.root_dir=walkthroughs $(LAB_ARGS)
 
 test: $(VENV)/.test ## run every test (TEST_ARGS="-k schedule")
-	$(PY) -m pytest -n 2 --dist loadgroup $(TEST_ARGS)
+	$(PY) -m pytest -n 2 $(TEST_ARGS)
 
 check: $(VENV)/.test ## lint, formatting and the import arrows
 	$(PY) -m ruff check .

@@ -18,12 +18,21 @@ def pytest_report_header():
     return f"chromium: {find_chromium() or f'{NO_CHROMIUM}; the browser tests {fate}'}"
 
 
-def pytest_itemcollected(item):
-    """Asks xdist to give tests that start a browser or a whole notebook to one worker: they slow each other.
+def pytest_collection_modifyitems(items):
+    """Whole notebooks first: a long test that is left for last keeps one of two workers waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("notebook") is None)
 
-    With pytest 9.2 and xdist 3.8 the request was seen not to be honoured; the tests then only take longer."""
-    if item.get_closest_marker("browser") or item.get_closest_marker("alone"):
-        item.add_marker(pytest.mark.xdist_group("alone"))
+
+@pytest.hookimpl(optionalhook=True)  # xdist's own hook
+def pytest_xdist_make_scheduler(config, log):
+    """One worker runs all browser tests, which would slow each other; every other test is for whoever is free."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class BrowserTestsTogether(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+    return BrowserTestsTogether(config, log)
 
 
 def pytest_runtest_setup(item):

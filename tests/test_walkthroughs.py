@@ -102,7 +102,7 @@ def test_the_committed_notebook_is_clean(path):
     assert opening_faults(notebook, path.name, links.repository()) == []
 
 
-@pytest.mark.alone
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_notebook_runs_offline_within_its_limits(path, record_property):
     run = execute(path)
@@ -251,7 +251,7 @@ subprocess.run([sys.executable, "-c", "import socket; socket.gethostbyname('exam
 """
 
 
-@pytest.mark.alone
+@pytest.mark.notebook
 @pytest.mark.parametrize(
     ("source", "metadata", "fault"),
     [
@@ -279,7 +279,7 @@ def test_a_fault_in_running_is_found(tmp_path, source, metadata, fault):
     assert any(re.match(fault, found, re.DOTALL) for found in faults), faults
 
 
-@pytest.mark.alone
+@pytest.mark.notebook
 def test_a_good_notebook_has_no_faults_and_is_saved_without_widget_state(tmp_path):
     sources = (
         "import ipywidgets; slider = ipywidgets.IntSlider()",
