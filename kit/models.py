@@ -27,7 +27,7 @@ from transformers.utils import logging as transformers_logging
 
 from kit.diffusion import checks, ddim, seeds
 from kit.diffusion.guidance import guided
-from kit.diffusion.schedule import Schedule
+from kit.diffusion.schedule import FAINTEST, Schedule
 from kit.world import WEIGHTS, unknown_words
 
 _NETWORKS = {  # part -> its class, and the name of its weights' file
@@ -365,8 +365,7 @@ def _noise_levels(name, folder):
     config, said = scheduler.config, scheduler.config.prediction_type
     if said not in ("epsilon", "v_prediction"):
         raise ValueError(f"{name}: got prediction_type {said}, wanted epsilon or v_prediction")
-    # At a signal of zero no eps would tell x0; 2^-12 of it is far below what shows, and far above rounding.
-    alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp(min=2**-24)
+    alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp(min=FAINTEST)
     return dict(
         schedule=Schedule(alpha_bar, 1.0 if config.set_alpha_to_one else None),
         spacing=config.timestep_spacing,

@@ -13,9 +13,17 @@ _HOMES = {
     "path": "ddim",
     "sample": "ddim",
     "invert": "ddim",
+    "posterior": "ddpm",
     "guided": "guidance",
+    "combine": "guidance",
     "image_to_image": "edit",
     "image_to_image_path": "edit",
+    "masked_edit": "diffedit",
+    "inpaint": "edit",
+    "inpaint_path": "edit",
+    "repaint": "edit",
+    "repaint_path": "edit",
+    "repaint_schedule": "edit",
 }
 
 __all__ = sorted(_HOMES)

@@ -12,6 +12,7 @@ Latents are float tensors (n, c, h, w). Timestep -1 is the clean end of a path.
 """
 
 from collections import deque
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -40,14 +41,14 @@ def step(schedule, x, eps, t, t_next, *, eta=0.0, noise=None):
     above 0 only on the way down, with `noise` a standard normal draw like x. Returns (x at t_next, x0).
     """
     checks.like("eps", eps, "x", checks.floating("x", x))
-    ab, ab_next = _level(schedule, t), _level(schedule, t_next)
+    ab, ab_next = level(schedule, t), level(schedule, t_next)
     s = _new_noise(ab, ab_next, checks.real("eta", eta, 0, 1))
 
     x_, eps_ = lifted(x), lifted(eps)
     x0 = schedule.x0_from_eps(x_, eps_, t)
     x_next = shaped(ab_next**0.5, x_) * x0 + shaped(_root(1 - ab_next - s**2), x_) * eps_
     if eta > 0:
-        x_next = x_next + shaped(s, x_) * lifted(_wanted_noise(noise, x, eta))
+        x_next = x_next + shaped(s, x_) * lifted(wanted_noise(noise, x, "eta", eta))
     return x_next.to(x.dtype), x0.to(x.dtype)
 
 
@@ -58,12 +59,12 @@ def path(predict, schedule, x, timesteps, cond=None, *, eta=0.0, seed=0):
     `schedule.timesteps`. eta: 0 to 1. seed: as for `randn`, used when eta > 0; the path goes on from where
     `randn(x.shape, seed)` stopped, so that the same seed may have drawn x. No gradients are kept.
     """
-    levels = _levels(schedule, timesteps)
+    stops = levels(schedule, timesteps)
     checks.finite("x", checks.latents("x", x))
     checks.batch("cond", cond, len(x))
     eta = checks.real("eta", eta, 0, 1)
     noises = seeds.stream(x.shape, seed, x.device) if eta > 0 else None
-    return _down(predict, schedule, x, levels, cond, eta, noises)
+    return down(predict, partial(step, schedule, eta=eta), x, stops, cond, noises)
 
 
 def sample(predict, schedule, x, timesteps, cond=None, *, eta=0.0, seed=0):
@@ -80,11 +81,11 @@ def invert(predict, schedule, x0, timesteps, cond=None, *, refinements=0):
     from the x just reached; where that converges, `sample` on the same timesteps gives x0 back exactly.
     One call of predict for each level and refinement; eta is 0. No gradients are kept.
     """
-    levels = _levels(schedule, timesteps)
+    stops = levels(schedule, timesteps)
     checks.finite("x0", checks.latents("x0", x0))
     checks.batch("cond", cond, len(x0))
     refinements = checks.whole("refinements", refinements, 0, 10_000)
-    return _up(predict, schedule, x0, levels[::-1], cond, refinements)
+    return _up(predict, schedule, x0, stops[::-1], cond, refinements)
 
 
 def last(states):
@@ -92,33 +93,68 @@ def last(states):
     return deque(states, maxlen=1).pop()
 
 
+# What every sampler's path is made of
+
+
 @torch.no_grad()
-def _down(predict, schedule, x, levels, cond, eta, noises):
-    yield State(levels[0], x)
+def down(predict, step, x, stops, cond, noises):
+    """The states from x at stops[0] down to the last of the stops.
+
+    step: (x, eps, t, t_next, noise=...) -> (x_next, x0). noises: draws of which a step takes one, the first
+    being let go because the start may be made of it; None for steps that take no noise.
+    """
+    yield State(stops[0], x)
     if noises:
         next(noises)
-    for t, t_next in pairwise(levels):
-        eps = _predicted(predict, x, t, cond)
-        noise = next(noises) if noises else None
-        x, x0 = step(schedule, x, eps, t, t_next, eta=eta, noise=noise)
+    for t, t_next in pairwise(stops):
+        eps = predicted(predict, x, t, cond)
+        x, x0 = step(x, eps, t, t_next, noise=next(noises) if noises else None)
         yield State(t_next, x, x0, eps)
 
 
+def predicted(predict, x, t, cond):
+    """eps, once it is known to be like x."""
+    eps = predict(x, t, cond)
+    return checks.like("predict(x, t, cond)", eps, "x", x)
+
+
+def level(schedule, t):
+    """alpha_bar at t as a float64 tensor, () or (n,)."""
+    return torch.as_tensor(schedule.at(t), dtype=torch.float64)
+
+
+def levels(schedule, timesteps):
+    """The timesteps of a path as ints, noisiest first, and the clean end."""
+    row = timesteps.tolist() if isinstance(timesteps, torch.Tensor) else timesteps
+    try:
+        stops = [checks.whole("timesteps", t, 0, len(schedule) - 1) for t in row]
+    except TypeError:
+        raise TypeError(f"timesteps: got {timesteps!r}, wanted a row of falling whole numbers") from None
+    if not stops or any(t <= t_next for t, t_next in pairwise(stops)):
+        raise ValueError(f"timesteps: got {stops}, wanted at least one, falling")
+    return [*stops, -1]
+
+
+def wanted_noise(noise, x, name, value):
+    """`noise`, once it is known to be like x: the setting `name` asks for some."""
+    if noise is None:
+        raise ValueError(f"noise: got None with {name} {value}, wanted a standard normal draw like x")
+    return checks.like("noise", noise, "x", x)
+
+
+# What is DDIM's own
+
+
 @torch.no_grad()
-def _up(predict, schedule, x, levels, cond, refinements):
-    yield State(levels[0], x)
-    for t, t_next in pairwise(levels):
+def _up(predict, schedule, x, stops, cond, refinements):
+    yield State(stops[0], x)
+    for t, t_next in pairwise(stops):
         x_next = x
         for _ in range(1 + refinements):
-            eps = _predicted(predict, x_next, t_next, cond)
+            eps = predicted(predict, x_next, t_next, cond)
             x_next, x0 = step(schedule, x, eps, t, t_next)
         x = x_next
         yield State(t_next, x, x0, eps)
-
-
-def _level(schedule, t):
-    """alpha_bar at t as a float64 tensor, () or (n,)."""
-    return torch.as_tensor(schedule.at(t), dtype=torch.float64)
 
 
 def _new_noise(ab, ab_next, eta):
@@ -133,26 +169,3 @@ def _new_noise(ab, ab_next, eta):
 def _root(variance):
     """Its square root, where rounding may have left a variance of 0 just below 0."""
     return variance.clamp(min=0) ** 0.5
-
-
-def _wanted_noise(noise, x, eta):
-    if noise is None:
-        raise ValueError(f"noise: got None with eta {eta}, wanted a standard normal draw like x")
-    return checks.like("noise", noise, "x", x)
-
-
-def _levels(schedule, timesteps):
-    """The timesteps of a path as ints, noisiest first, and the clean end."""
-    row = timesteps.tolist() if isinstance(timesteps, torch.Tensor) else timesteps
-    try:
-        levels = [checks.whole("timesteps", t, 0, len(schedule) - 1) for t in row]
-    except TypeError:
-        raise TypeError(f"timesteps: got {timesteps!r}, wanted a row of falling whole numbers") from None
-    if not levels or any(t <= t_next for t, t_next in pairwise(levels)):
-        raise ValueError(f"timesteps: got {levels}, wanted at least one, falling")
-    return [*levels, -1]
-
-
-def _predicted(predict, x, t, cond):
-    eps = predict(x, t, cond)
-    return checks.like("predict(x, t, cond)", eps, "x", x)

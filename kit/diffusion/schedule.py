@@ -21,6 +21,9 @@ import torch
 
 from kit.diffusion import checks
 
+# Stands for alpha_bar = 0, where no eps would tell x0: a signal of 2^-12 is far below what shows, far above rounding.
+FAINTEST = 2**-24
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
@@ -68,6 +71,15 @@ class Schedule:
         """1000 steps along a squared cosine, beta capped at 0.999 (2102.09672, Eq. 17)."""
         wave = torch.cos((torch.linspace(0, 1, 1001, dtype=torch.float64) + 0.008) / 1.008 * torch.pi / 2) ** 2
         return cls.from_betas((1 - wave[1:] / wave[:-1]).clamp(max=0.999), final_alpha_bar)
+
+    def zero_terminal_snr(self):
+        """The schedule with all of the signal gone at T-1: signal shifted and scaled, its first value kept.
+
+        2305.08891, Algorithm 1. alpha_bar at T-1 is FAINTEST in place of the paper's 0.
+        """
+        signal = self.alpha_bar**0.5
+        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+        return type(self)(torch.cat([signal[:-1] ** 2, signal.new_tensor([FAINTEST])]), self.final_alpha_bar)
 
     def __len__(self):
         """T, the number of timesteps the model was trained on."""
