@@ -1,12 +1,14 @@
 """Exercises with checkers: `check("guide", guide)` says whether an answer is right and, if not, shows where.
 
-checking.py  how an answer is compared     stable_diffusion.py  the exercises of that walkthrough
+checking.py  how an answer is compared     inputs.py  what it is tried on
+The other modules hold the exercises of one walkthrough each.
 """
 
-from kit.exercises import stable_diffusion
+from kit.exercises import ddpm_ddim, guidance, stable_diffusion
 from kit.exercises.checking import Exercise, Verdict, verdict
 
-EXERCISES: dict[str, Exercise] = {exercise.name: exercise for exercise in stable_diffusion.EXERCISES}
+_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance)
+EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in _WALKTHROUGHS for exercise in module.EXERCISES}
 
 __all__ = ["EXERCISES", "check"]
 
