@@ -6,6 +6,7 @@ one call. Not here: how to sample, guide and edit (`kit.diffusion`), training (`
     name         shape, range                 meaning
     pictures     (n, 3, h, w) in [0, 1]       RGB
     latents      (n, 4, h / f, w / f)         the VAE's mode times its scaling factor: about unit variance
+    mask         (n, 1, h, w) in [0, 1]       1: to be painted; 0: known
     cond         (n, L, d)                    the text encoder's last hidden states, one row a token
     t            0 to T-1                     the timestep, T-1 the noisiest
 """
@@ -36,6 +37,7 @@ _NETWORKS = {  # part -> its class, and the name of its weights' file
     "text_encoder": (CLIPTextModel, "model"),
 }
 _PARTS = (*_NETWORKS, "tokenizer", "scheduler")
+_KINDS = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
 _EXTRAS = (
     "class_embed_type",
     "addition_embed_type",
@@ -77,7 +79,7 @@ class Models:
     @property
     def latent_shape(self):
         """(c, h, w) of one picture at the size the checkpoint was trained on."""
-        return (self.unet.config.in_channels, *[self.unet.config.sample_size] * 2)
+        return (self.unet.config.out_channels, *[self.unet.config.sample_size] * 2)
 
     @property
     def size(self):
@@ -117,13 +119,51 @@ class Models:
 
     def predict(self, x, t, cond):
         """eps (n, c, h, w), the noise in x at t for cond (n, L, d); t an int, or (n,) ints on the CPU."""
+        if self._inpaints:
+            raise ValueError(f"{self.name}: has an inpainting U-Net; wanted inpainting_predict(pictures, mask) for it")
+        return self._predict(x, t, cond)
+
+    def inpainting_predict(self, pictures, mask):
+        """The predictor of an inpainting U-Net for these pictures, called as `predict` is.
+
+        pictures: (n, 3, h, w) in [0, 1]. mask: float (n, 1, h, w), or (1, 1, h, w) for every picture; where it
+        is 0.5 or more the picture is grey to the U-Net, and painted. x is sampled from pure noise, as for
+        `generate`, and ends like the picture elsewhere, not equal to it. It may be the n pictures' latents
+        several times over, as guidance asks for them.
+        """
+        if not self._inpaints:
+            wanted = "wanted an inpainting U-Net; for this one, use kit.diffusion.inpaint"
+            raise ValueError(f"{self.name}: got a U-Net of {self.unet.config.in_channels} channels, {wanted}")
+        _pictures(pictures, self.factor)
+        painted = checks.mask("mask", mask, pictures).to(pictures.device) >= 0.5
+        known = self.encode(torch.where(painted, 0.5, pictures))
+        small = torch.nn.functional.interpolate(painted.to(known), known.shape[2:])
+        beside = torch.cat([small.expand(len(known), -1, -1, -1), known], 1)
+
+        def inpainting_predict(x, t, cond):
+            copies = len(checks.latents("x", x)) // len(beside)
+            if x.shape != (copies * len(beside), *known.shape[1:]):
+                wanted = f"wanted {tuple(known.shape)}, or several such batches in a row"
+                raise ValueError(f"x: got shape {tuple(x.shape)}, {wanted}")
+            return self._predict(x, t, cond, beside.repeat(copies, 1, 1, 1))
+
+        return inpainting_predict
+
+    @property
+    def _inpaints(self):
+        """Whether the U-Net asks for a mask and the known part's latents beside x."""
+        return self.unet.config.in_channels != self.unet.config.out_channels
+
+    def _predict(self, x, t, cond, *beside):
+        """eps for x, with more channels beside it if the U-Net wants them."""
         self._check_latents("x", x)
         levels = self._levels(t, x)
         checks.batch("cond", checks.floating("cond", cond), len(x))
         if cond.ndim != 3 or cond.shape[2] != self.unet.config.cross_attention_dim:
             wanted = f"(n, L, {self.unet.config.cross_attention_dim}), as from embed"
             raise ValueError(f"cond: got shape {tuple(cond.shape)}, wanted {wanted}")
-        said = self.unet(x.to(self.dtype), levels, cond.to(self.dtype)).sample.to(x.dtype)
+        seen = torch.cat([x, *beside], 1).to(self.dtype)
+        said = self.unet(seen, levels, cond.to(self.dtype)).sample.to(x.dtype)
         return said if self.prediction == "epsilon" else self.schedule.eps_from_v(x, said, t)
 
     @property
@@ -283,8 +323,8 @@ def _anatomy(name, folder):
     """model_index.json and the networks' config.json, once they are known to be Stable Diffusion's."""
     index = _json(name, folder, "model_index.json")
     kind = index.get("_class_name")
-    if kind not in ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"):
-        wanted = "wanted a Stable Diffusion 1.x or 2.x text-to-image checkpoint (StableDiffusionPipeline)"
+    if kind not in _KINDS:
+        wanted = f"wanted a Stable Diffusion 1.x or 2.x checkpoint ({', '.join(_KINDS)})"
         raise ValueError(f"{name}: got a {kind}, which is not supported, {wanted}")
     for part in _PARTS:
         if not (folder / part).is_dir():
@@ -301,18 +341,19 @@ def _anatomy(name, folder):
 
 
 def _check_fit(name, unet, vae, text_encoder):
-    """That the networks fit each other, and that the U-Net asks for nothing but x, t and cond."""
+    """That the networks fit each other, and that the U-Net asks for nothing but x, t and cond, or for what
+    inpainting puts beside x: a mask and the known part's latents."""
     channels = vae.get("latent_channels", 4)
+    inpaints = unet.get("in_channels") == 2 * channels + 1
     for key, wanted in {
-        "in_channels": channels,
+        "in_channels": 2 * channels + 1 if inpaints else channels,
         "out_channels": channels,
         "cross_attention_dim": text_encoder.get("hidden_size", 512),
         **dict.fromkeys(_EXTRAS, None),
     }.items():
         got = unet.get(key, wanted)
         if got != wanted:
-            what = "an inpainting U-Net" if (key, got) == ("in_channels", 9) else "a U-Net of another kind"
-            raise ValueError(f"{name}: {what}, not supported: got {key} {got}, wanted {wanted}")
+            raise ValueError(f"{name}: a U-Net of another kind, not supported: got {key} {got}, wanted {wanted}")
     size = unet.get("sample_size")
     if not isinstance(size, int):
         raise ValueError(f"{name}: got a U-Net of sample_size {size}, wanted one int (square latents)")

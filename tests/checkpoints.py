@@ -5,6 +5,7 @@ from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     PNDMScheduler,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     UNet2DConditionModel,
 )
@@ -107,11 +108,20 @@ def vae(**settings):
     )
 
 
-def save_checkpoint(folder, *, tokenizer=None, scheduler=None, text=None, unet_settings=None, vae_settings=None):
+def save_checkpoint(
+    folder,
+    *,
+    pipeline=StableDiffusionPipeline,
+    tokenizer=None,
+    scheduler=None,
+    text=None,
+    unet_settings=None,
+    vae_settings=None,
+):
     """Saves a random checkpoint (the same one every time) in `folder` and returns the folder."""
     torch.manual_seed(0)
     tokenizer = tokenizer or clip_tokenizer()
-    StableDiffusionPipeline(
+    pipeline(
         vae=vae(**(vae_settings or {})),
         text_encoder=text_encoder(tokenizer, **(text or {})),
         tokenizer=tokenizer,
@@ -129,7 +139,7 @@ def save_variant(folder, variant):
     return save_checkpoint(folder, **VARIANTS[variant]())
 
 
-VARIANTS = {
+TEXT_TO_IMAGE = {
     # Stable Diffusion 1.x: eps, PNDM's settings file
     "epsilon": lambda: dict(scheduler=PNDMScheduler(**SCHEDULE, skip_prk_steps=True)),
     # Stable Diffusion 2.x: v, a text tower with GELU and "!" for padding
@@ -160,4 +170,9 @@ VARIANTS = {
             steps_offset=1,
         )
     ),
+}
+
+VARIANTS = TEXT_TO_IMAGE | {
+    # Stable Diffusion's inpainting checkpoints: a mask and the known part's latents beside x
+    "inpainting": lambda: dict(pipeline=StableDiffusionInpaintPipeline, unet_settings=dict(in_channels=9)),
 }

@@ -1,5 +1,6 @@
 """kit.models against stock diffusers: one checkpoint, the same embeddings, latents, eps and pictures."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -15,18 +16,26 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from huggingface_hub import constants
 from huggingface_hub.utils import close_session
 from safetensors.torch import load_file, save_file
 
 import kit
 from kit import models
+from kit.diffusion import ddim
+from kit.diffusion.guidance import guided
 from kit.diffusion.seeds import randn
 from kit.world import WEIGHTS
-from tests.checkpoints import CONTEXT, VARIANTS, clip_tokenizer, save_checkpoint, save_variant
+from tests.checkpoints import CONTEXT, TEXT_TO_IMAGE, clip_tokenizer, save_variant
 
-KINDS = [*VARIANTS, "world"]
+KINDS = [*TEXT_TO_IMAGE, "world"]
 PROMPTS = ["a horse in the snow", "a dog", ""]
 STEPS = 10  # divides the number of timesteps, without which diffusers' trailing steps do not line up
 
@@ -161,6 +170,117 @@ def test_noise_levels_and_timesteps_are_the_schedulers(kind, folder, loaded):
     assert m.schedule.at(-1) == pytest.approx(float(scheduler.final_alpha_cumprod), abs=1e-6)
     scheduler.set_timesteps(STEPS)
     assert torch.equal(m.timesteps(STEPS), scheduler.timesteps)
+
+
+# Inpainting with a U-Net of nine channels
+
+WHERE = torch.zeros(2, 1, 16, 16)
+WHERE[0, :, 4:10, 2:] = 1
+WHERE[1] = torch.rand(1, 16, 16, generator=torch.Generator().manual_seed(5))  # soft: halves are decided
+
+
+def painted(m, where, x, steps=STEPS, w=4.0):
+    predict = guided(m.inpainting_predict(pictures(), where), m.embed(""), w)
+    return m.decode(ddim.sample(predict, m.schedule, x, m.timesteps(steps), m.embed(PROMPTS[:2])))
+
+
+@pytest.mark.parametrize("where", [WHERE, WHERE[:1], WHERE[1:]])
+def test_the_stock_inpainting_pipeline_paints_the_same_pictures(where, folder, loaded):
+    m = loaded("inpainting")
+    pipe = StableDiffusionInpaintPipeline.from_pretrained(folder("inpainting"), safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    # Theirs draws the known part's latents from the VAE's posterior; without its variance, they are the mode.
+    pipe.vae.quant_conv.weight.data[4:] = 0
+    pipe.vae.quant_conv.bias.data[4:] = -30
+    x = randn((2, *m.latent_shape), 3)
+    with torch.no_grad():
+        theirs = pipe(
+            PROMPTS[:2],
+            image=pictures(),
+            mask_image=where,
+            latents=x,
+            strength=1.0,
+            guidance_scale=4.0,
+            num_inference_steps=STEPS,
+            height=16,
+            width=16,
+            output_type="pt",
+        ).images
+        ours = painted(m, where, x)
+    assert theirs.std() > 0.01
+    assert (ours - theirs).abs().max() < 1e-4
+
+
+def test_an_inpainting_checkpoint_has_the_latents_of_its_vae(loaded):
+    m = loaded("inpainting")
+    assert m.unet.config.in_channels == 9
+    assert m.latent_shape == (4, 8, 8) and m.size == 16
+    assert m.encode(pictures()).shape == (2, *m.latent_shape)
+
+
+def test_what_is_masked_is_hidden_from_the_inpainting_unet(loaded):
+    m, x = loaded("inpainting"), randn((2, 4, 8, 8), 3)
+    other = torch.where(WHERE < 0.5, pictures(), pictures(seed=9))
+    cond = m.embed(PROMPTS[:2])
+    eps = m.inpainting_predict(pictures(), WHERE)(x, 500, cond)
+    assert torch.equal(m.inpainting_predict(other, WHERE)(x, 500, cond), eps)
+    assert not torch.equal(m.inpainting_predict(other, 1 - WHERE)(x, 500, cond), eps)
+
+
+def test_an_inpainting_unet_with_new_channels_of_zero_predicts_as_before(loaded):
+    """As such a network is made from a text-to-image one: to begin with, nothing has changed."""
+    before, m = loaded("epsilon"), loaded("inpainting")
+    unet = UNet2DConditionModel.from_config(m.unet.config)
+    weights = before.unet.state_dict()
+    weights["conv_in.weight"] = torch.cat([weights["conv_in.weight"], torch.zeros(32, 5, 3, 3)], 1)
+    unet.load_state_dict(weights)
+    wider = dataclasses.replace(before, unet=unet.eval().requires_grad_(False))
+    x, cond = randn((2, 4, 8, 8), 3), before.embed(PROMPTS[:2])
+    found = wider.inpainting_predict(pictures(), WHERE)(x, 500, cond)
+    torch.testing.assert_close(found, before.predict(x, 500, cond), rtol=0, atol=1e-6)
+
+
+def test_an_inpainting_unet_is_not_asked_without_a_mask(loaded):
+    m = loaded("inpainting")
+    for ask in (
+        lambda: m.predict(torch.zeros(2, 4, 8, 8), 5, torch.zeros(2, 16, 32)),
+        lambda: kit.generate(m, "a horse", steps=2),
+    ):
+        with pytest.raises(
+            ValueError, match=r"has an inpainting U-Net; wanted inpainting_predict\(pictures, mask\)"
+        ) as raised:
+            ask()
+        assert m.name in one_line(raised)
+
+
+def test_a_unet_of_four_channels_is_not_asked_to_inpaint(loaded):
+    with pytest.raises(ValueError, match=r"got a U-Net of 4 channels, .*use kit\.diffusion\.inpaint") as raised:
+        loaded("epsilon").inpainting_predict(pictures(), WHERE)
+    assert loaded("epsilon").name in one_line(raised)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        (dict(pictures=2 * pictures()), ValueError, "pictures: got values from"),
+        (dict(mask=WHERE[:, 0]), ValueError, r"mask: got shape \(2, 16, 16\), wanted \(2, 1, 16, 16\) or \(1, 1"),
+        (dict(mask=torch.zeros(3, 1, 16, 16)), ValueError, r"mask: got shape \(3, 1, 16, 16\)"),
+        (dict(mask=torch.zeros(2, 1, 8, 8)), ValueError, r"mask: got shape \(2, 1, 8, 8\)"),
+        (dict(mask=WHERE > 0.5), TypeError, "mask: got dtype torch.bool, wanted a floating-point tensor"),
+        (dict(mask=255 * WHERE), ValueError, "mask: got values from 0 to 255, wanted them in"),
+        (dict(mask=WHERE / 0), ValueError, "mask: got .* values NaN or infinite"),
+        (dict(x=torch.zeros(3, 4, 8, 8)), ValueError, r"x: got shape \(3, 4, 8, 8\), wanted \(2, 4, 8, 8\), or"),
+        (dict(x=torch.zeros(1, 4, 8, 8)), ValueError, r"x: got shape \(1, 4, 8, 8\), wanted \(2, 4, 8, 8\), or"),
+        (dict(x=torch.zeros(2, 4, 16, 16)), ValueError, r"x: got shape \(2, 4, 16, 16\)"),
+        (dict(x=torch.zeros(2, 9, 8, 8)), ValueError, r"x: got shape \(2, 9, 8, 8\)"),
+        (dict(cond=None), TypeError, "cond: got NoneType"),
+    ],
+)
+def test_inpainting_of_nonsense_is_refused(change, kind, says, loaded):
+    good = dict(pictures=pictures(), mask=WHERE, x=torch.zeros(2, 4, 8, 8), cond=torch.zeros(2, 16, 32)) | change
+    with pytest.raises(kind, match=says) as raised:
+        loaded("inpainting").inpainting_predict(good["pictures"], good["mask"])(good["x"], 5, good["cond"])
+    one_line(raised)
 
 
 # What every reader relies on
@@ -530,10 +650,10 @@ SPOILT = {
         ValueError,
         "got a DDPMPipeline",
     ),
-    "inpainting pipeline": (
-        lambda c: edit_json(c / "model_index.json", _class_name="StableDiffusionInpaintPipeline"),
+    "an editing U-Net": (
+        lambda c: edit_json(c / "unet" / "config.json", in_channels=8),
         ValueError,
-        "got a StableDiffusionInpaintPipeline, which is not supported",
+        "a U-Net of another kind, not supported: got in_channels 8, wanted 4",
     ),
     "another VAE": (
         lambda c: edit_json(c / "model_index.json", vae=["diffusers", "AutoencoderTiny"]),
@@ -604,12 +724,6 @@ def test_a_spoilt_checkpoint_is_named_with_its_mend(fault, copy):
     with pytest.raises(kind, match=says) as raised:
         kit.load(copy, device="cpu")
     assert str(copy) in one_line(raised)
-
-
-def test_an_inpainting_unet_is_said_to_be_one(tmp_path):
-    save_checkpoint(tmp_path, unet_settings=dict(in_channels=9))
-    with pytest.raises(ValueError, match="an inpainting U-Net, not supported: got in_channels 9, wanted 4"):
-        kit.load(tmp_path)
 
 
 def test_words_of_another_text_encoder_are_refused(copy):

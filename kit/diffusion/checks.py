@@ -1,8 +1,8 @@
 """What the algorithms accept, said once: each check hands the value back, or raises one line that says what
 was wrong, what came and what was wanted.
 
-Only `finite` reads a tensor's values. It belongs before and after a loop and never inside it, because reading
-a value makes a GPU wait.
+Only `finite` and `mask` read a tensor's values. They belong before and after a loop and never inside it, because
+reading a value makes a GPU wait.
 """
 
 import math
@@ -79,3 +79,14 @@ def batch(name, cond, n):
     if isinstance(cond, torch.Tensor) and (cond.ndim == 0 or len(cond) != n):
         raise ValueError(f"{name}: got shape {tuple(cond.shape)}, wanted {n} rows, one for each picture in x")
     return cond
+
+
+def mask(name, value, x):
+    """`value`, floats (n, 1, h, w) or (1, 1, h, w) in [0, 1] for x (n, c, h, w). Reads the values."""
+    n, _, h, w = x.shape
+    if floating(name, value).shape not in ((n, 1, h, w), (1, 1, h, w)):
+        raise ValueError(f"{name}: got shape {tuple(value.shape)}, wanted {(n, 1, h, w)} or {(1, 1, h, w)}")
+    low, high = map(float, finite(name, value).aminmax())
+    if low < 0 or high > 1:
+        raise ValueError(f"{name}: got values from {low:.4g} to {high:.4g}, wanted them in [0, 1], 1 to be painted")
+    return value

@@ -57,7 +57,7 @@ def inpaint(predict, schedule, x0, mask, cond=None, *, steps, seed=0):
 
 
 def inpaint_path(predict, schedule, x0, mask, cond=None, *, steps, seed=0):
-    """The states of `inpaint`, from noise to the clean end, the known part in place in each; a generator."""
+    """The states of `inpaint`, from noise alone to the clean end; a generator."""
     mask = _checked(x0, mask, cond)
     stops = ddim.levels(schedule, schedule.timesteps(steps))
     noise = seeds.randn(x0.shape, seed, x0.device, x0.dtype)
@@ -67,12 +67,13 @@ def inpaint_path(predict, schedule, x0, mask, cond=None, *, steps, seed=0):
 def repaint(predict, schedule, x0, mask, cond=None, *, steps=250, jump_length=10, resamples=10, seed=0):
     """Latents like x0, painted anew where mask is 1 and unchanged where it is 0: RePaint, Algorithm 1.
 
-    x0, mask: as for `inpaint`. steps, jump_length, resamples: as for `repaint_schedule`, by default the
-    paper's, which call predict 2,410 times a picture; resamples = 1 never goes back up. seed: as for `randn`.
+    x0, mask: as for `inpaint`. steps, jump_length, resamples: as for `repaint_schedule`; the paper's, which
+    are the defaults, take 2,410 calls of predict, and resamples = 1 never goes back up. seed: as for `randn`.
 
-    Down by `ddpm.step`, after which the known part is put back at that step's noise, freshly drawn; up by
-    `ddpm.renoise`. The algorithm's line 5 multiplies the known part's noise by its variance; here, as in Eq. 8a
-    of the paper, it is by the root of that.
+    Down by `ddpm.step`, after which the known part is put back at that step's noise; up by `ddpm.renoise`. Each
+    move takes one draw: where a pixel is known or not, what is painted and what is put back share none of it.
+    The algorithm's line 5 multiplies the known part's noise by its variance; here, as its Eq. 8a says, by the
+    root of that.
     """
     states = repaint_path(
         predict, schedule, x0, mask, cond, steps=steps, jump_length=jump_length, resamples=resamples, seed=seed
@@ -81,11 +82,11 @@ def repaint(predict, schedule, x0, mask, cond=None, *, steps=250, jump_length=10
 
 
 def repaint_path(predict, schedule, x0, mask, cond=None, *, steps=250, jump_length=10, resamples=10, seed=0):
-    """The states of `repaint`, from noise to the clean end; a generator. After a move up, x0 and eps are None."""
+    """The states of `repaint`, from noise alone to the clean end; a generator. x0 and eps are None after a move up."""
     mask = _checked(x0, mask, cond)
-    rising = [-1, *schedule.timesteps(steps).flip(0).tolist()]
-    stops = [rising[i + 1] for i in repaint_schedule(steps, jump_length, resamples)]
-    return _resampled(predict, schedule, x0, mask, cond, stops, seeds.stream(x0.shape, seed, x0.device))
+    rising = [*schedule.timesteps(steps, "linspace").tolist()[::-1], -1]
+    stops = [rising[i] for i in repaint_schedule(steps, jump_length, resamples)]
+    return _resampled(predict, schedule, x0, mask, cond, stops, seeds.stream(x0.shape, seed, x0.device, x0.dtype))
 
 
 def repaint_schedule(steps=250, jump_length=10, resamples=10):
@@ -108,30 +109,29 @@ def repaint_schedule(steps=250, jump_length=10, resamples=10):
 
 @torch.no_grad()
 def _blended(predict, schedule, x0, mask, cond, stops, noise):
-    x = _put_back(noise, x0, mask, schedule, noise, stops[0])
+    x = noise
     yield State(stops[0], x)
     for t, t_next in pairwise(stops):
         eps = ddim.predicted(predict, x, t, cond)
-        x, x0_hat = ddim.step(schedule, x, eps, t, t_next)
+        x, said = ddim.step(schedule, x, eps, t, t_next)
         x = _put_back(x, x0, mask, schedule, noise, t_next)
-        yield State(t_next, x, x0_hat, eps)
+        yield State(t_next, x, said, eps)
 
 
 @torch.no_grad()
 def _resampled(predict, schedule, x0, mask, cond, stops, noises):
-    noise = next(noises).to(x0.dtype)
-    x = _put_back(noise, x0, mask, schedule, noise, stops[0])
+    x = next(noises)
     yield State(stops[0], x)
     for t, t_next in pairwise(stops):
-        noise = next(noises).to(x0.dtype)
+        noise = next(noises)
         if t_next > t:
             x = ddpm.renoise(schedule, x, t, t_next, noise)
             yield State(t_next, x)
             continue
         eps = ddim.predicted(predict, x, t, cond)
-        x, x0_hat = ddpm.step(schedule, x, eps, t, t_next, noise=noise)
-        x = _put_back(x, x0, mask, schedule, next(noises).to(x0.dtype), t_next)
-        yield State(t_next, x, x0_hat, eps)
+        x, said = ddpm.step(schedule, x, eps, t, t_next, noise=noise)
+        x = _put_back(x, x0, mask, schedule, noise, t_next)
+        yield State(t_next, x, said, eps)
 
 
 def _put_back(x, x0, mask, schedule, noise, t):
@@ -144,10 +144,4 @@ def _checked(x0, mask, cond):
     """The mask like x0, once everything is known to fit."""
     checks.finite("x0", checks.latents("x0", x0))
     checks.batch("cond", cond, len(x0))
-    n, _, h, w = x0.shape
-    if checks.floating("mask", mask).shape not in ((n, 1, h, w), (1, 1, h, w)):
-        raise ValueError(f"mask: got shape {tuple(mask.shape)}, wanted {(n, 1, h, w)} or {(1, 1, h, w)}")
-    low, high = map(float, checks.finite("mask", mask).aminmax())
-    if low < 0 or high > 1:
-        raise ValueError(f"mask: got values from {low:.4g} to {high:.4g}, wanted them in [0, 1], 1 to be painted")
-    return mask.to(x0.device, x0.dtype)
+    return checks.mask("mask", mask, x0).to(x0.device, x0.dtype)
