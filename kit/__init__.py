@@ -15,7 +15,7 @@ _HOME = {
     "captions": "kit.world",
     "parse": "kit.world",
 }
-_PACKAGES = ("diffusion", "exercises", "models", "panels", "world")
+_PACKAGES = ("arrays", "diffusion", "exercises", "models", "panels", "world")
 
 __all__ = sorted([*_HOME, *_PACKAGES])
 

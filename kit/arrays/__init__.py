@@ -1,0 +1,1 @@
+"""What shapes, strides and memory mean."""
