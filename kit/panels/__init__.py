@@ -5,8 +5,8 @@ The names are imported lazily: importing kit.panels loads no widget code.
 
 from importlib import import_module
 
-_HOMES = {"NoiseScrubber": "noise", "Panel": "_panel"}
-__all__ = ["NoiseScrubber", "Panel"]
+_HOMES = {"GuidanceSlider": "guidance", "NoiseScrubber": "noise", "Panel": "_panel"}
+__all__ = ["GuidanceSlider", "NoiseScrubber", "Panel"]
 
 
 def __getattr__(name):
