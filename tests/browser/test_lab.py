@@ -68,11 +68,11 @@ def open_notebook(page):
         yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
-def shows(panel, step):
-    """Wait until the panel shows the picture of the step."""
+def shows(panel, step, track=0):
+    """Wait until the panel shows the picture of the step in that track."""
     want = round(step / 50 * 255)
     for _ in range(200):
-        got = panel.locator(".kit-frame canvas").evaluate(GREY)
+        got = panel.locator(".kit-frame canvas").nth(track).evaluate(GREY)
         if got == want:
             return
         panel.page.wait_for_timeout(20)
@@ -195,6 +195,22 @@ def test_a_reloaded_page_gets_every_streamed_frame_from_the_kernel(lab, page, op
     for step in (19, 0, 7):
         click(panel, step)
         shows(panel, step)
+
+
+def test_a_track_that_begins_late_is_shown_in_its_own_size(lab, page, open_notebook):
+    late = """
+def late(steps):
+    for step in range(steps):
+        yield {"x": picture(step), "x0": picture(step) if step else None}
+        time.sleep(0.05)
+"""
+    cells = [IMPORTS + late, "panel = NoiseScrubber(late(8))\npanel", "len(repr(panel.wait(9)))"]
+    notebook = open_notebook(lab, lab.write("late.ipynb", *cells))
+    notebook.run()
+    for track in (0, 1):
+        shows(notebook.panel(), 7, track)
+    widths = notebook.panel().locator(".kit-frame canvas").evaluate_all("all => all.map(canvas => canvas.width)")
+    assert widths == [16, 16]
 
 
 def test_an_error_in_the_generator_is_shown_in_the_panel(lab, page, open_notebook):

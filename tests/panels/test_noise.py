@@ -168,6 +168,17 @@ def test_frames_stream_in_one_message_a_step():
     assert panel.status == "done" and panel.error == ""
 
 
+def test_a_track_that_begins_late_tells_the_browser_its_size():
+    """A path's first state has no prediction: that track's pictures come with the second step."""
+    steps = Steps([dict(x=picture, x0=None if i == 0 else picture) for i, picture in enumerate(pictures(3, size=96))])
+    panel = NoiseScrubber(steps.run())
+    assert (panel.sizes, panel.pixelated) == ([[96, 96], [0, 0]], [False, True])
+    steps.allow(2)
+    panel.wait(5)
+    told = [state for state, _ in panel.comm.named("update") if "sizes" in state]
+    assert [(state["sizes"], state["pixelated"]) for state in told] == [([[96, 96]] * 2, [False, False])]
+
+
 def test_a_page_opened_late_is_given_all_frames_so_far():
     steps = Steps(pictures(4))
     panel = NoiseScrubber(steps.run())
