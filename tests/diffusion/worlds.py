@@ -93,6 +93,13 @@ def correlated(schedule, shape=(2, 4, 4), seed=0):
     return Gaussian(schedule, torch.randn(shape, generator=g, dtype=torch.float64), S)
 
 
+def smooth(schedule, side=4, reach=2.0):
+    """A Gaussian world of pictures (1, side, side) whose neighbouring pixels are alike, as far as `reach`."""
+    at = torch.cartesian_prod(*[torch.arange(side, dtype=torch.float64)] * 2)
+    S = torch.exp(-(torch.cdist(at, at) ** 2) / (2 * reach**2)) + 0.02 * torch.eye(side**2, dtype=torch.float64)
+    return Gaussian(schedule, torch.linspace(-1, 1, side**2, dtype=torch.float64).view(1, side, side), S)
+
+
 def three_classes(schedule, shape=(2, 4, 4), seed=0):
     """A mixture of three classes of different spread, far apart when clean and one when noisy."""
     g = torch.Generator().manual_seed(seed)
