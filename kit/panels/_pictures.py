@@ -25,7 +25,7 @@ def as_picture(value, name):
     if max(array.shape[:2]) > MAX_SIDE:
         got = f"{array.shape[1]}x{array.shape[0]} pixels"
         raise ValueError(f"{name}: got {got}, wanted at most {MAX_SIDE} a side: make the picture smaller first")
-    _check_range(array, name)
+    check_range(array, name)
     return np.rint(array.clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -54,7 +54,7 @@ def _drop_ones(array, name):
     return array
 
 
-def _check_range(array, name):
+def check_range(array, name):
     if not np.isfinite(array).all():
         bad = int((~np.isfinite(array)).sum())
         raise ValueError(f"{name}: got {bad} NaN or infinite values of {array.size}, wanted all in [0, 1]")

@@ -1,8 +1,8 @@
 // The scrubber: one playhead per model, shared by its views; nothing is asked of the kernel while it moves.
 
-const NARROWEST = 104, GAP = 16, STRIP = 48, RAIL = 10;
+const NARROWEST = { recorded: 104, computed: 180 }, GAP = 16, STRIP = 48, RAIL = 10, SIDE = [248, 340];
 const SPEEDS = [0.5, 1, 2, 4];
-const STEPS_PER_SECOND = 8;
+const STEPS_PER_SECOND = 8, LONGEST = 12;  // seconds of a whole path
 
 // What all views of a model share: the frames, the playhead, what goes back to the kernel.
 class Playhead {
@@ -13,7 +13,8 @@ class Playhead {
     this.model = model;
     this.step = model.get("index");
     this.clock = new Clock();
-    this.frames = new Frames(model.get("tracks").length, fresh => this.tell(fresh));
+    this.frames = model.get("levels") ? new Forward(model)
+      : new Frames(model.get("tracks").length, fresh => this.tell(fresh));
     this.sendLive = throttle(() => this.#send("live"), 50);
     model.on("change:_frames", () => this.#load());
     model.on("change:index", () => { if (!this.held) this.#place(model.get("index")); });
@@ -35,6 +36,9 @@ class Playhead {
     this.#place(Math.max(0, Math.min(this.length - 1, step)));
   }
 
+  // While the hand moves the kernel hears nothing, unless somebody there listens.
+  drag() { if (this.model.get("_heeded")) this.sendLive(); }
+
   commit() {
     this.sendLive.cancel();
     this.model.set("live", this.step);
@@ -55,7 +59,7 @@ class Playhead {
   }
 
   #load() {
-    const { table, blob } = this.model.get("_frames");
+    const { table, blob } = this.model.get("_frames") ?? { table: [] };
     if (table.length) this.frames.add({ table }, blob);
   }
 
@@ -76,11 +80,11 @@ const plainNumber = value => String(Number.isFinite(value) ? value.toPrecision(3
   .replace("Infinity", "∞").replaceAll("-", "−");
 
 // What is known of a step, as [name, text] pairs in the order they are shown.
-function readings(model, step) {
+function readings({ model, frames }, step) {
   const read = [["step", `${step + 1} / ${model.get("length")}`]];
   const t = model.get("timesteps")[step];
   if (t !== undefined) read.push(["t", t < 0 ? "clean" : String(t)]);
-  const alphaBar = model.get("alpha_bar")[step];
+  const alphaBar = frames.alphaBar ? frames.alphaBar(step) : model.get("alpha_bar")[step];
   if (alphaBar !== undefined) {
     read.push(["ᾱ", plainNumber(alphaBar)]);
     read.push(["σ", plainNumber(Math.sqrt((1 - alphaBar) / alphaBar))]);
@@ -103,16 +107,28 @@ function pseudorandom() {
   return () => (state = Math.imul(state, 1664525) + 1013904223 >>> 0) / 2 ** 32;
 }
 
-const stepAt = (x, width, length) => Math.max(0, Math.min(length - 1, Math.floor(x / width * length)));
-const centre = (step, width, length) => (step + 0.5) * width / length;
+// The steps of a recorded path, side by side across the panel; the ticks name t where it is known.
+function evenly(playhead) {
+  const { model, length } = playhead, place = step => (step + 0.5) / length;
+  return {
+    place,
+    stepAt: share => Math.max(0, Math.min(length - 1, Math.floor(share * length))),
+    ticks(width) {
+      const every = tickEvery(width, length, 6), named = tickEvery(width, length, 44), ticks = [];
+      const name = step => model.get("timesteps").length ? readings(playhead, step)[1][1] : String(step + 1);
+      for (let step = 0; step < length; step += every) ticks.push([place(step), step % named ? "" : name(step)]);
+      return ticks;
+    },
+  };
+}
 
 // Thumbnails that fit side by side: which step each shows, and where each begins.
-function stripCells(width, length, wanted = STRIP) {
+function stripCells(width, length, axis, wanted = STRIP) {
   const count = Math.max(1, Math.min(length, Math.floor(width / wanted)));
   return Array.from({ length: count }, (_, cell) => ({
     x: cell * width / count,
     width: width / count,
-    step: Math.min(length - 1, Math.floor((cell + 0.5) * length / count)),
+    step: axis.stepAt((cell + 0.5) / count),
   }));
 }
 
@@ -151,15 +167,21 @@ class View {
       playhead.held = false;
     });
     this.#status();
+    if (this.computed) this.#choose();
   }
 
   // --- the page
 
   #build() {
     const { model } = this;
+    this.computed = Boolean(model.get("levels"));
     this.figures = model.get("tracks").map((name, track) => this.#figure(name, track));
     this.strip = element("canvas", { className: "kit-strip" });
     this.rail = element("canvas", { className: "kit-rail" });
+    if (this.computed) {
+      this.curve = new Curve(model, this.playhead.frames);
+      this.side = new Side(model, this.playhead);
+    }
     this.gaps = element("div", { className: "kit-gaps" });
     this.cell = element("div", { className: "kit-cell" });
     this.ghost = element("div", { className: "kit-cell kit-ghost" });
@@ -167,7 +189,7 @@ class View {
     this.ticks = element("div", { className: "kit-ticks" });
     this.slider = element("div", { className: "kit-slider", tabIndex: 0, role: "slider", "aria-valuemin": 0,
       "aria-label": model.get("title") || "Step of the path" },
-      this.strip, this.rail, this.gaps, this.ghost, this.cell, this.knob, this.ticks);
+      this.strip, this.curve?.root ?? this.rail, this.gaps, this.ghost, this.cell, this.knob, this.ticks);
     this.play = element("button", { type: "button", className: "kit-button kit-play", "aria-label": "Play",
       title: "Play or pause (Space)" });
     this.speed = element("button", { type: "button", className: "kit-button kit-speed", "aria-label": "Speed 1×",
@@ -177,45 +199,77 @@ class View {
     this.label = element("div", { className: "kit-label" });
     this.read = element("dl", { className: "kit-readings" });
     this.error = element("div", { className: "kit-error", role: "alert", hidden: true });
-    this.card = element("div", { className: "kit-card" },
+    this.card = element("div", { className: `kit-card${this.computed ? " kit-forward" : ""}` },
       element("header", { hidden: !model.get("title") && model.get("status") === "idle" }, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
       this.error,
       element("div", { className: "kit-pictures" }, ...this.figures.map(({ figure }) => figure)),
       this.slider,
-      element("footer", {}, this.play, this.speed, this.read, this.label));
+      element("footer", {}, this.play, this.speed, this.read, this.label),
+      this.side?.root ?? "");
     this.root.append(this.card);
   }
 
   #figure(name, track) {
     const canvas = element("canvas", { role: "img", "aria-label": name || "picture" });
     const frame = element("div", { className: "kit-frame" }, canvas);
-    const caption = element("figcaption", {}, name);
-    caption.hidden = !name;
-    canvas.classList.toggle("kit-pixelated", this.model.get("pixelated")[track]);
-    return { canvas, frame, track, name, figure: element("figure", {}, frame, caption) };
+    const note = element("div", { className: "kit-note" });
+    const caption = element("figcaption", {}, ...this.computed && name ? [swatch(track)] : [], name, note);
+    note.hidden = !this.computed;
+    caption.hidden = !name && !this.computed;
+    const figure = element("figure", { className: this.computed ? `kit-track-${track}` : "" }, frame, caption);
+    return { canvas, frame, track, name, note, figure };
+  }
+
+  #remark() {
+    this.side.refresh();
+    this.curve.flag();
+    this.#shown = [];
+    this.paint();
   }
 
   #resize() {
     const width = this.root.clientWidth;
     if (!width) return;
-    const inner = width - 2 * GAP, count = this.figures.length;
-    const columns = Math.max(1, Math.min(count, Math.floor((inner + GAP) / (NARROWEST + GAP))));
-    const room = Math.floor((inner - GAP * (columns - 1)) / columns);
-    const native = Math.max(1, ...this.model.get("sizes").flat());
-    const side = pictureSide(native, room, devicePixelRatio);
-    for (const figure of this.figures) this.#fit(figure, side);
-    const pictures = columns * side + (columns - 1) * GAP;
-    this.#width = Math.min(inner, Math.max(pictures, 480));
+    const inner = width - 2 * GAP, beside = inner - SIDE[0] - 2 * GAP;
+    let fit = this.#columns(inner), extra = 0;
+    if (this.computed) {
+      const narrow = this.#columns(Math.max(beside, 1)), fits = narrow.side > 0.73 * fit.side && narrow.columns === fit.columns;
+      if (fits) fit = narrow;
+      extra = fits ? Math.min(SIDE[1], inner - fit.width - 2 * GAP) + 2 * GAP : 0;
+      this.card.classList.toggle("kit-beside", fits);
+    }
+    for (const figure of this.figures) this.#fit(figure, fit.side);
+    this.#width = Math.min(inner, Math.max(fit.width + extra, this.computed ? 640 : 480));
     this.card.style.width = `${this.#width}px`;
     this.#timeline();
   }
 
+  // How large the pictures are, and how much of the room they take side by side.
+  #columns(inner) {
+    const count = this.figures.filter(({ figure }) => !figure.hidden).length;
+    const narrowest = this.computed ? NARROWEST.computed : NARROWEST.recorded;
+    const columns = Math.max(1, Math.min(count, Math.floor((inner + GAP) / (narrowest + GAP))));
+    const room = Math.floor((inner - GAP * (columns - 1)) / columns);
+    const side = pictureSide(Math.max(1, ...this.model.get("sizes").flat()), room, devicePixelRatio);
+    return { columns, side, width: columns * side + (columns - 1) * GAP };
+  }
+
+  // What a choice in this mode changes: which pictures there are, what the width means, what is drawn.
+  #choose() {
+    const { frames } = this.playhead, compare = this.model.get("compare");
+    for (const { figure, track } of this.figures) figure.hidden = !compare && track !== frames.track;
+    this.side.refresh();
+    this.#resize();
+  }
+
   // A canvas holds the picture's own pixels, and the browser enlarges them; only to shrink is it made smaller.
-  #fit({ canvas, frame, track }, side) {
+  #fit({ canvas, frame, figure, track }, side) {
     const [w, h] = this.model.get("sizes")[track];
+    canvas.classList.toggle("kit-pixelated", this.model.get("pixelated")[track]);
     const scale = side / Math.max(w, h, 1);
     frame.style.width = `${w ? w * scale : side}px`;
     frame.style.height = `${h ? h * scale : side}px`;
+    if (this.computed) figure.style.width = frame.style.width;
     canvas.width = Math.max(1, Math.min(w, Math.round(w * scale * devicePixelRatio)));
     canvas.height = Math.max(1, Math.min(h, Math.round(h * scale * devicePixelRatio)));
     this.#shown[track] = undefined;
@@ -225,9 +279,11 @@ class View {
     if (!this.#width) return;
     const { length } = this.playhead;
     this.slider.setAttribute("aria-valuemax", length - 1);
-    this.cells = stripCells(this.#width, length);
+    this.curve?.draw(this.#width);
+    this.axis = this.curve?.axis ?? evenly(this.playhead);
+    this.cells = stripCells(this.#width, length, this.axis);
     this.#film();
-    this.#grain();
+    if (!this.computed) this.#grain();
     this.#drawTicks();
     this.#drawGaps();
     this.#readings();
@@ -242,7 +298,8 @@ class View {
   // All thumbnails at once when all are decoded, so that the strip does not flicker while frames stream in.
   async #film() {
     const { cells } = this;
-    const bitmaps = await Promise.all(cells.map(({ step }) => this.playhead.frames.decoded(0, step)));
+    const side = STRIP * devicePixelRatio;
+    const bitmaps = await Promise.all(cells.map(({ step }) => this.playhead.frames.decoded(0, step, side)));
     if (this.cells === cells && !this.signal.aborted) {
       this.#sizeInDevicePixels(this.strip, STRIP);
       cells.forEach((cell, i) => { if (bitmaps[i]) this.#thumbnail(cell, bitmaps[i]); });
@@ -279,18 +336,11 @@ class View {
   }
 
   #drawTicks() {
-    const { length } = this.playhead, timesteps = this.model.get("timesteps");
-    const every = tickEvery(this.#width, length, 6), named = tickEvery(this.#width, length, 44);
-    this.ticks.replaceChildren();
-    for (let step = 0; step < length; step += every) {
-      const tick = element("i", {});
-      tick.style.left = `${centre(step, this.#width, length)}px`;
-      if (step % named === 0) {
-        tick.className = "kit-named";
-        tick.append(element("span", {}, timesteps.length ? readings(this.model, step)[1][1] : String(step + 1)));
-      }
-      this.ticks.append(tick);
-    }
+    this.ticks.replaceChildren(...this.axis.ticks(this.#width).map(([share, text]) => {
+      const tick = element("i", { className: text && "kit-named" }, ...text ? [element("span", {}, text)] : []);
+      tick.style.left = `${share * this.#width}px`;
+      return tick;
+    }));
   }
 
   // Hatched stretches where no track has a picture yet.
@@ -310,7 +360,7 @@ class View {
 
   // Each reading has room for its longest text, and a digit more for wide signs, so that nothing moves.
   #readings() {
-    const all = Array.from({ length: this.playhead.length }, (_, step) => readings(this.model, step));
+    const all = Array.from({ length: this.playhead.length }, (_, step) => readings(this.playhead, step));
     this.values = all[0].map((_, column) => {
       const value = element("dd", {});
       value.style.minWidth = `${Math.max(...all.map(read => read[column]?.[1].length ?? 0)) + 1}ch`;
@@ -318,7 +368,7 @@ class View {
     });
     this.read.replaceChildren(...all[0].map(([name], column) =>
       element("div", {}, element("dt", {}, name), this.values[column])));
-    this.label.hidden = !this.model.get("labels").length;
+    this.label.hidden = !this.model.get("labels")?.length;
   }
 
   #status() {
@@ -363,6 +413,10 @@ class View {
     on(this.stop, "click", () => model.send({ kind: "stop" }));
     const observed = { "change:length": () => this.#timeline(), "change:sizes": () => this.#resize(),
       "change:status": () => this.#status(), "change:error": () => this.#status() };
+    if (this.computed) {
+      for (const name of ["schedule", "axis", "curve", "compare"]) observed[`change:${name}`] = () => this.#choose();
+      for (const name of ["marks", "shown"]) observed[`change:${name}`] = () => this.#remark();
+    }
     for (const [name, hear] of Object.entries(observed)) {
       model.on(name, hear);
       signal.addEventListener("abort", () => model.off(name, hear));
@@ -371,7 +425,7 @@ class View {
 
   #stepOf(event) {
     const box = this.slider.getBoundingClientRect();
-    return stepAt(event.clientX - box.left, box.width, this.playhead.length);
+    return this.axis.stepAt((event.clientX - box.left) / box.width);
   }
 
   #press(event) {
@@ -380,8 +434,7 @@ class View {
     this.slider.setPointerCapture(event.pointerId);
     this.playhead.held = true;
     this.hover = null;
-    this.playhead.clock.input(event);
-    this.playhead.move(this.#stepOf(event));
+    this.#move(event, this.#stepOf(event));
     this.playhead.commit();
     this.paint();
   }
@@ -390,12 +443,17 @@ class View {
     const step = this.#stepOf(event);
     if (this.playhead.held) {
       if (step === this.playhead.step) return;
-      this.playhead.clock.input(event);
-      this.playhead.move(step);
-      this.playhead.sendLive();
+      this.#move(event, step);
+      this.playhead.drag();
     } else if (step !== this.hover && event.pointerType !== "touch") {
       this.#preview(step);
     }
+  }
+
+  #move(event, step) {
+    this.playhead.clock.input(event);
+    this.playhead.move(step);
+    this.side?.moved(this.playhead.step);
   }
 
   #preview(step) {
@@ -413,8 +471,9 @@ class View {
   // The step a key leads to, or undefined.
   #target({ key, shiftKey }) {
     const { step, length } = this.playhead, stride = shiftKey ? 10 : 1;
+    const page = Math.max(10, Math.round(length / 20));
     return { ArrowLeft: step - stride, ArrowDown: step - stride, ArrowRight: step + stride, ArrowUp: step + stride,
-      PageDown: step - 10, PageUp: step + 10, Home: 0, End: length - 1 }[key];
+      PageDown: step - page, PageUp: step + page, Home: 0, End: length - 1 }[key];
   }
 
   #key(event) {
@@ -425,15 +484,15 @@ class View {
     if (event.key === " ") return this.#toggle();
     this.#pause();
     this.hover = null;
-    this.playhead.clock.input(event);
-    this.playhead.move(target);
-    this.playhead.sendLive();
+    this.#move(event, target);
+    this.playhead.drag();
     this.paint();
   }
 
   #toggle() {
     if (this.#playing) return this.#pause();
     if (this.playhead.step === this.playhead.length - 1) this.playhead.move(0);
+    this.side?.moved(this.playhead.step);
     this.#playing = this.#speed;
     this.#last = this.#owed = 0;
     this.hover = null;
@@ -460,13 +519,16 @@ class View {
     this.speed.setAttribute("aria-label", `Speed ${this.#speed}×`);
   }
 
+  get #pace() { return Math.max(STEPS_PER_SECOND, this.playhead.length / LONGEST); }
+
   #advance(now) {
-    this.#owed += this.#last ? (now - this.#last) / 1000 * STEPS_PER_SECOND * this.#playing : 0;
+    this.#owed += this.#last ? (now - this.#last) / 1000 * this.#pace * this.#playing : 0;
     this.#last = now;
     const whole = Math.floor(this.#owed), { frames, step } = this.playhead;
     this.#owed -= whole;
     if (this.model.get("status") === "running" && !frames.hasStep(step + whole)) return;
     this.playhead.move(step + whole);
+    this.side?.moved(this.playhead.step);
     if (this.playhead.step === this.playhead.length - 1) this.#pause();
   }
 
@@ -480,19 +542,21 @@ class View {
   }
 
   #show() {
-    const { length, step } = this.playhead, at = this.hover ?? step;
+    const { step } = this.playhead, at = this.side?.seen(this.hover ?? step) ?? this.hover ?? step;
     const drawn = this.figures.map(figure => this.#draw(figure, at)).every(Boolean);
     this.card.classList.toggle("kit-preview", this.hover !== null && this.hover !== step);
     this.#mark(this.cell, step);
     this.#mark(this.ghost, at);
-    this.knob.style.transform = `translateX(${centre(step, this.#width, length)}px)`;
+    this.knob.style.transform = `translateX(${this.axis.place(step) * this.#width}px)`;
+    this.curve?.move(at);
+    this.side?.draw(at);
     this.#write(at);
     if (drawn) this.playhead.clock.painted();
   }
 
   // True once the picture shown is the one wanted. Until it is decoded, the one before stays.
-  #draw({ canvas, frame, track }, step) {
-    if (this.#shown[track] === step) return true;
+  #draw({ canvas, frame, figure, track }, step) {
+    if (this.#shown[track] === step || figure.hidden) return true;
     const { frames } = this.playhead, bitmap = frames.bitmap(track, step);
     const missing = !frames.has(track, step);
     if (!missing && !bitmap) return false;
@@ -506,19 +570,28 @@ class View {
   }
 
   #mark(mark, step) {
-    const { x, width } = this.cells[Math.min(this.cells.length - 1,
-      Math.floor((step + 0.5) * this.cells.length / this.playhead.length))];
+    const { x, width } = this.cells[Math.max(0, Math.min(this.cells.length - 1,
+      Math.floor(this.axis.place(step) * this.cells.length)))];
     Object.assign(mark.style, { transform: `translateX(${x}px)`, width: `${width}px` });
   }
 
+  // What a picture is: where its schedule is read when the chosen one stands at the step.
+  #note(track, step) {
+    const { frames } = this.playhead, at = frames.where(track, step), shown = this.model.get("shown");
+    if (shown === "B − A") return "B − A, grey is 0";
+    const read = `t ${this.model.get("timesteps")[at]} · ᾱ ${plainNumber(frames.levels[track][at])}`;
+    return shown === "x_t" ? read : `${shown}: ${read}`;
+  }
+
   #write(step) {
-    const read = readings(this.model, step);
+    const read = readings(this.playhead, step);
     read.forEach(([, text], column) => { this.values[column].textContent = text; });
-    const label = this.model.get("labels")[step] ?? "";
+    for (const { note, track } of this.computed ? this.figures : []) note.textContent = this.#note(track, step);
+    const label = this.model.get("labels")?.[step] ?? "";
     this.label.textContent = this.label.title = label;
     this.slider.setAttribute("aria-valuenow", this.playhead.step);
     this.slider.setAttribute("aria-valuetext",
-      [...readings(this.model, this.playhead.step).map(pair => pair.join(" ")), label].filter(Boolean).join(", "));
+      [...readings(this.playhead, this.playhead.step).map(pair => pair.join(" ")), label].filter(Boolean).join(", "));
   }
 }
 

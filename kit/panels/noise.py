@@ -73,7 +73,42 @@ def as_tracks(item):
     return dict(item) if isinstance(item, Mapping) else {"": item}
 
 
-class NoiseScrubber(Panel):
+class Scrubber(Panel):
+    """One playhead over the steps of a path: what recorded and computed pictures share."""
+
+    _esm = source("_draw.js", "_forward.js", "_curve.js", "_histogram.js", "noise.js")
+
+    tracks = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    sizes = traitlets.List(help="[width, height] of each track in pixels").tag(sync=True)
+    length = traitlets.Int(help="steps known or expected").tag(sync=True)
+    timesteps = traitlets.List(traitlets.Int()).tag(sync=True)
+    pixelated = traitlets.List(traitlets.Bool(), help="per track").tag(sync=True)
+    index = traitlets.Int(help="the chosen step: set on release, by a key, or from Python").tag(sync=True)
+    live = traitlets.Int(help="the step under the hand, every 50 ms if observed, else with index").tag(
+        sync=True, echo_update=False
+    )
+    _heeded = traitlets.Bool(help="whether anyone observes live").tag(sync=True)
+    _timing = traitlets.Dict().tag(sync=True, echo_update=False)
+
+    def observe(self, handler, names=traitlets.All, type="change"):
+        super().observe(handler, names, type)
+        if names is traitlets.All or "live" in ([names] if isinstance(names, str) else names):
+            self._heeded = True
+
+    @traitlets.validate("index", "live")
+    def _in_path(self, proposal):
+        if not 0 <= proposal.value < max(self.length, 1):
+            name = proposal.trait.name
+            raise traitlets.TraitError(f"{name}: got {proposal.value}, wanted 0 to {self.length - 1}")
+        return proposal.value
+
+    def _caption(self, step):
+        if step >= len(self.timesteps):
+            return f"step {step}"
+        return f"t {self.timesteps[step]}" if self.timesteps[step] >= 0 else "clean"
+
+
+class NoiseScrubber(Scrubber):
     """Scrub along the pictures of a path: x_t, x0-hat, eps-hat, or any others, on one playhead.
 
     frames: the pictures, each (3, h, w), (h, w, 3), (1, 3, h, w) or (h, w), values in [0, 1]; arrays, or
@@ -94,19 +129,9 @@ class NoiseScrubber(Panel):
     in a generator is shown in the panel (traits `error`, `traceback`), for no cell is left to raise it.
     """
 
-    _esm = source("_draw.js", "noise.js")
-
-    tracks = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    sizes = traitlets.List(help="[width, height] of each track in pixels").tag(sync=True)
-    length = traitlets.Int(help="steps known or expected").tag(sync=True)
-    timesteps = traitlets.List(traitlets.Int()).tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     alpha_bar = traitlets.List(traitlets.Float()).tag(sync=True)
-    pixelated = traitlets.List(traitlets.Bool(), help="per track").tag(sync=True)
-    index = traitlets.Int(help="the chosen step: set on release, by a key, or from Python").tag(sync=True)
-    live = traitlets.Int(help="the step under the hand, at most every 50 ms").tag(sync=True, echo_update=False)
     _frames = traitlets.Any().tag(sync=True, echo_update=False, to_json=lambda _, panel: pack(list(panel._reel.rows)))
-    _timing = traitlets.Dict().tag(sync=True, echo_update=False)
 
     def __init__(
         self,
@@ -131,15 +156,16 @@ class NoiseScrubber(Panel):
         self._reel = Reel(as_tracks(first))
         for step, item in enumerate([first] if running else steps):
             self._reel.add(step, item)
+        self._hard = pixelated
         length = max([len(note) for note in notes.values()] + [1]) if running else len(steps)
-        index = _index(index, length, 0 if running else length - 1)
+        index = as_index(index, length, 0 if running else length - 1)
         super().__init__(
             **notes,
             title=title,
             tracks=self._reel.tracks,
-            sizes=self._reel.sizes,
+            sizes=[list(size) for size in self._reel.sizes],
             length=length,
-            pixelated=[_pixelated(size) if pixelated is None else bool(pixelated) for size in self._reel.sizes],
+            pixelated=self._pixels(),
             index=index,
             live=index,
             **kwargs,
@@ -147,6 +173,36 @@ class NoiseScrubber(Panel):
         self._cached = (0, b"")
         if running:
             self.work.start(steps, NoiseScrubber._append, finish=NoiseScrubber._complete)
+
+    @classmethod
+    def forward(cls, x0, eps, schedules, *, timesteps=None, rgb=None, title="", index=None, pixelated=None):
+        """The second mode: x_t = sqrt(ᾱ_t) x0 + sqrt(1 - ᾱ_t) eps, computed in the browser as the hand moves.
+
+        The two operands are sent once, as float32; no frames are, and no step asks the kernel. Beside x_t
+        stand the curve of the schedule, whose point can be dragged, and a histogram of x_t's values against
+        N(0, 1). Several schedules are read at the same step, t or log-SNR, whichever is the axis.
+
+        x0: one picture, (3, h, w), (1, h, w) or (h, w), values in [0, 1], which the formula takes as 2 x0 - 1;
+            or a latent (channels, h, w), taken as it is: any with `rgb`, and any of other than 1 or 3 channels.
+        eps: standard normal noise of the same shape.
+        schedules: ᾱ at each timestep from t = 0, falling, in [0, 1]; or {name: ᾱ}, at most 6 of equal length.
+        timesteps: those to visit, in order; by default all.
+        rgb: the linear decoder of a latent, a matrix (3, channels) or (matrix, bias (3,)), to RGB in [0, 1];
+            without it each channel is a grey tile, black at -3 and white at 3.
+        index: the step to open on, by default the middle one.
+
+        Returns the panel: its traits `schedule`, `axis`, `curve`, `compare`, `marks` and `shown` are what the
+        controls choose. Limits: 2,048 pixels a side, 16 MB of operands (512x512 in colour takes 6).
+        Raises TypeError or ValueError in words.
+        """
+        from kit.panels.forward import Forward
+
+        settings = dict(timesteps=timesteps, rgb=rgb, title=title, index=index, pixelated=pixelated)
+        return Forward(x0, eps, schedules, **settings)
+
+    def _pixels(self):
+        """Whether each track's pixels are hard, as asked for or by the size of its pictures, once there are any."""
+        return [is_pixelated(size) if self._hard is None else bool(self._hard) for size in self._reel.sizes]
 
     # --- frames that arrive while the panel is open
 
@@ -158,6 +214,7 @@ class NoiseScrubber(Panel):
         rows = self._reel.add(step, item)
         with self.hold_sync():
             self.length = max(self.length, step + 1)
+            self.pixelated = self._pixels()  # before the sizes, which the browser hears of
             self.sizes = [list(size) for size in self._reel.sizes]
         self._send_rows(rows)
         if follow:
@@ -181,13 +238,6 @@ class NoiseScrubber(Panel):
 
     # --- what comes back
 
-    @traitlets.validate("index", "live")
-    def _in_path(self, proposal):
-        if not 0 <= proposal.value < max(self.length, 1):
-            name = proposal.trait.name
-            raise traitlets.TraitError(f"{name}: got {proposal.value}, wanted 0 to {self.length - 1}")
-        return proposal.value
-
     def stats(self):
         """What the panel carries, and how fast it answered: a dict.
 
@@ -198,7 +248,7 @@ class NoiseScrubber(Panel):
 
     def snapshot(self, index=None):
         """PNG bytes of every track at one step (by default the chosen one), side by side, in full size."""
-        step = _index(index, self.length, self.index)
+        step = as_index(index, self.length, self.index)
         data = [self._reel.get(track, step) for track in range(len(self.tracks))]
         side = max(max(size) for size in self.sizes)
         return png(sheet([(self._caption(step), data)], self.tracks, side, smooth=not all(self.pixelated)))
@@ -214,11 +264,6 @@ class NoiseScrubber(Panel):
         steps = [round(c * (self.length - 1) / max(columns - 1, 1)) for c in range(columns)]
         rows = [(name, [self._reel.get(track, s) for s in steps]) for track, name in enumerate(self.tracks)]
         return strip(rows, [self._caption(s) for s in steps], smooth=not all(self.pixelated))
-
-    def _caption(self, step):
-        if step >= len(self.timesteps):
-            return f"step {step}"
-        return f"t {self.timesteps[step]}" if self.timesteps[step] >= 0 else "clean"
 
     def __repr__(self):
         sizes = sorted({f"{w}x{h}" for w, h in self.sizes if w})
@@ -271,11 +316,11 @@ def _notes(timesteps, labels, alpha_bar, length):
     """The texts and numbers beside the pictures, checked: one of each per step."""
     notes = {}
     if timesteps is not None:
-        notes["timesteps"] = _each(int, timesteps, "timesteps")
+        notes["timesteps"] = each(int, timesteps, "timesteps")
     if labels is not None:
-        notes["labels"] = _each(str, labels, "labels")
+        notes["labels"] = each(str, labels, "labels")
     if alpha_bar is not None:
-        notes["alpha_bar"] = _each(float, alpha_bar, "alpha_bar")
+        notes["alpha_bar"] = each(float, alpha_bar, "alpha_bar")
         if not all(0 <= a <= 1 for a in notes["alpha_bar"]):
             low, high = min(notes["alpha_bar"]), max(notes["alpha_bar"])
             raise ValueError(f"alpha_bar: got values from {low:.4g} to {high:.4g}, wanted all in [0, 1]")
@@ -286,14 +331,14 @@ def _notes(timesteps, labels, alpha_bar, length):
     return notes
 
 
-def _each(kind, values, name):
+def each(kind, values, name):
     try:
         return [kind(value) for value in values]
     except (TypeError, ValueError):
         raise TypeError(f"{name}: got {values!r:.80}, wanted a sequence of {kind.__name__}, one per step") from None
 
 
-def _index(index, length, default):
+def as_index(index, length, default):
     if index is None:
         return default
     if not 0 <= index < length:
@@ -301,5 +346,5 @@ def _index(index, length, default):
     return int(index)
 
 
-def _pixelated(size):
+def is_pixelated(size):
     return max(size) <= PIXELATED_SIDE

@@ -43,8 +43,21 @@ def test_a_drag_beyond_the_end_stays_at_the_end(stage):
     panel.shows(0)
 
 
-def test_a_drag_commits_on_press_and_on_release_only(stage):
+def test_a_drag_speaks_on_press_and_on_release_only(stage):
     panel = stage(scrubber())
+    panel.page.mouse.move(*panel.at(1))
+    panel.page.mouse.down()
+    panel.page.mouse.move(*panel.at(20), steps=20)
+    panel.page.wait_for_timeout(120)
+    assert len(panel.log()) == 1 and panel.saved("index") == panel.saved("live") == [1]
+    panel.page.mouse.up()
+    assert len(panel.log()) == 2 and panel.saved("index") == panel.saved("live") == [1, 20]
+
+
+def test_a_drag_speaks_in_between_if_somebody_listens(stage):
+    path = scrubber()
+    path.observe(print, "live")
+    panel = stage(path)
     panel.page.mouse.move(*panel.at(1))
     panel.page.mouse.down()
     panel.page.mouse.move(*panel.at(20), steps=20)
@@ -55,7 +68,9 @@ def test_a_drag_commits_on_press_and_on_release_only(stage):
 
 
 def test_a_fast_drag_speaks_at_most_every_50_ms_and_in_traits_only(stage):
-    panel = stage(scrubber())
+    path = scrubber()
+    path.observe(print, ["index", "live"])
+    panel = stage(path)
     panel.page.evaluate("drag(150, 25, 4)")
     saves = panel.log()
     times = [entry["at"] for entry in saves[1:-1]]  # between press and release
