@@ -28,7 +28,7 @@ from transformers.utils import logging as transformers_logging
 
 from kit.diffusion import checks, ddim, seeds
 from kit.diffusion.guidance import guided
-from kit.diffusion.schedule import FAINTEST, Schedule
+from kit.diffusion.schedule import Schedule, above_zero
 from kit.world import WEIGHTS, unknown_words
 
 _NETWORKS = {  # part -> its class, and the name of its weights' file
@@ -406,7 +406,7 @@ def _noise_levels(name, folder):
     config, said = scheduler.config, scheduler.config.prediction_type
     if said not in ("epsilon", "v_prediction"):
         raise ValueError(f"{name}: got prediction_type {said}, wanted epsilon or v_prediction")
-    alpha_bar = (1 - scheduler.betas.double()).cumprod(0).clamp(min=FAINTEST)
+    alpha_bar = above_zero((1 - scheduler.betas.double()).cumprod(0))
     return dict(
         schedule=Schedule(alpha_bar, 1.0 if config.set_alpha_to_one else None),
         spacing=config.timestep_spacing,

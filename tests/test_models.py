@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save_file
 import kit
 from kit import models
 from kit.diffusion import ddim
+from kit.diffusion.edit import inpaint
 from kit.diffusion.guidance import guided
 from kit.diffusion.seeds import randn
 from kit.world import WEIGHTS
@@ -184,17 +185,16 @@ def painted(m, where, x, steps=STEPS, w=4.0):
     return m.decode(ddim.sample(predict, m.schedule, x, m.timesteps(steps), m.embed(PROMPTS[:2])))
 
 
-@pytest.mark.parametrize("where", [WHERE, WHERE[:1], WHERE[1:]])
-def test_the_stock_inpainting_pipeline_paints_the_same_pictures(where, folder, loaded):
-    m = loaded("inpainting")
-    pipe = StableDiffusionInpaintPipeline.from_pretrained(folder("inpainting"), safety_checker=None)
+def stock_inpainting(folder, where, x):
+    """What the stock inpainting pipeline paints of `pictures()`, starting from x."""
+    pipe = StableDiffusionInpaintPipeline.from_pretrained(folder, safety_checker=None)
+    pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, clip_sample=False)
     pipe.set_progress_bar_config(disable=True)
-    # Theirs draws the known part's latents from the VAE's posterior; without its variance, they are the mode.
+    # Theirs draws latents from the VAE's posterior; without its variance, they are the mode.
     pipe.vae.quant_conv.weight.data[4:] = 0
     pipe.vae.quant_conv.bias.data[4:] = -30
-    x = randn((2, *m.latent_shape), 3)
     with torch.no_grad():
-        theirs = pipe(
+        made = pipe(
             PROMPTS[:2],
             image=pictures(),
             mask_image=where,
@@ -206,8 +206,24 @@ def test_the_stock_inpainting_pipeline_paints_the_same_pictures(where, folder, l
             width=16,
             output_type="pt",
         ).images
-        ours = painted(m, where, x)
-    assert theirs.std() > 0.01
+    assert made.std() > 0.01
+    return made
+
+
+@pytest.mark.parametrize("where", [WHERE, WHERE[:1], WHERE[1:]])
+def test_the_stock_inpainting_pipeline_paints_the_same_pictures(where, folder, loaded):
+    m = loaded("inpainting")
+    x = randn((2, *m.latent_shape), 3)
+    assert (painted(m, where, x) - stock_inpainting(folder("inpainting"), where, x)).abs().max() < 1e-4
+
+
+def test_with_four_channels_the_stock_inpainting_pipeline_blends_the_same_pictures(folder, loaded):
+    m = loaded("epsilon")
+    theirs = stock_inpainting(folder("epsilon"), WHERE, randn((2, *m.latent_shape), 3))
+    small = torch.nn.functional.interpolate((WHERE >= 0.5).float(), m.latent_shape[1:])
+    predict = guided(m.predict, m.embed(""), 4.0)
+    x0, cond = m.encode(pictures()), m.embed(PROMPTS[:2])
+    ours = m.decode(inpaint(predict, m.schedule, x0, small, cond, steps=STEPS, seed=3))
     assert (ours - theirs).abs().max() < 1e-4
 
 

@@ -21,9 +21,6 @@ import torch
 
 from kit.diffusion import checks
 
-# Stands for alpha_bar = 0, where no eps would tell x0: a signal of 2^-12 is far below what shows, far above rounding.
-FAINTEST = 2**-24
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
@@ -75,11 +72,11 @@ class Schedule:
     def zero_terminal_snr(self):
         """The schedule with all of the signal gone at T-1: signal shifted and scaled, its first value kept.
 
-        2305.08891, Algorithm 1. alpha_bar at T-1 is FAINTEST in place of the paper's 0.
+        2305.08891, Algorithm 1, its last alpha_bar being 0 but for what `above_zero` adds.
         """
         signal = self.alpha_bar**0.5
         signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
-        return type(self)(torch.cat([signal[:-1] ** 2, signal.new_tensor([FAINTEST])]), self.final_alpha_bar)
+        return type(self)(above_zero(signal**2), self.final_alpha_bar)
 
     def __len__(self):
         """T, the number of timesteps the model was trained on."""
@@ -182,6 +179,15 @@ class Schedule:
         checks.like(other_name, other, name, checks.floating(name, x))
         x, other = lifted(x), lifted(other)
         return shaped(self.signal(t), x), shaped(self.noise(t), x), x, other
+
+
+def above_zero(alpha_bar):
+    """alpha_bar (T,) with a last level of 0, where no eps would tell x0, raised to 2^-24, or to half the level before.
+
+    A signal of 2^-12 is far below what shows, and far above rounding.
+    """
+    least = min(2**-24, float(alpha_bar[-2:][0]) / 2)
+    return torch.cat([alpha_bar[:-1], alpha_bar[-1:].clamp(min=least)])
 
 
 def lifted(x):

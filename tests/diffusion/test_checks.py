@@ -5,6 +5,7 @@ import torch
 from kit.diffusion import checks
 
 X = torch.zeros(2, 4, 3, 3)
+M = torch.ones(1, 1, 3, 3)
 
 
 @pytest.mark.parametrize("value", [0, 5, np.int64(3), torch.tensor(2)])
@@ -41,6 +42,15 @@ def test_numbers_of_every_kind_become_floats(value):
         (lambda: checks.like("eps", X.to("meta"), "x", X), ValueError, "eps: got device meta, wanted cpu"),
         (lambda: checks.batch("cond", X, 3), ValueError, "cond: got shape .* wanted 3 rows"),
         (lambda: checks.batch("cond", torch.tensor(1.0), 1), ValueError, "cond: got shape"),
+        (lambda: checks.mask("mask", M > 0, X), TypeError, "mask: got dtype torch.bool"),
+        (
+            lambda: checks.mask("mask", M[0], X),
+            ValueError,
+            r"mask: got shape \(1, 3, 3\), wanted \(2, 1, 3, 3\) or \(1, 1, 3, 3\)",
+        ),
+        (lambda: checks.mask("mask", X, X), ValueError, r"mask: got shape \(2, 4, 3, 3\), wanted"),
+        (lambda: checks.mask("mask", 2 * M, X), ValueError, "mask: got values from 2 to 2, wanted them in"),
+        (lambda: checks.mask("mask", M / 0, X), ValueError, "mask: got 9 of 9 values NaN or infinite"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_came_and_what_was_wanted(call, kind, message):
@@ -51,5 +61,5 @@ def test_what_is_wrong_is_named_with_what_came_and_what_was_wanted(call, kind, m
 def test_what_is_right_comes_back_itself():
     assert checks.latents("x", X) is X and checks.finite("x", X) is X
     assert checks.like("eps", X, "x", X) is X and checks.floating("x", X) is X
-    assert checks.batch("cond", X, 2) is X
+    assert checks.batch("cond", X, 2) is X and checks.mask("mask", M, X) is M
     assert checks.batch("cond", None, 7) is None  # a predictor may take a condition of another kind

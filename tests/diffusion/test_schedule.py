@@ -6,6 +6,7 @@ from fractions import Fraction
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 
 from kit.diffusion.schedule import Schedule
 from tests.diffusion.worlds import normal
@@ -71,6 +72,64 @@ def test_an_int_gives_the_float_that_a_tensor_of_it_gives():
 
 def test_a_level_without_noise_has_infinite_log_snr():
     assert Schedule.stable_diffusion(final_alpha_bar=1.0).log_snr(-1) == math.inf
+
+
+# Zero terminal SNR
+
+
+def check_zero_terminal_snr(rescaled):
+    """2305.08891, Algorithm 1: diffusers' betas for it; the signal an affine function of what it was."""
+    for name in THEIRS:
+        before, after = getattr(Schedule, name)(), rescaled(getattr(Schedule, name)())
+        betas = rescale_zero_terminal_snr(
+            torch.cat([1 - before.alpha_bar[:1], 1 - before.alpha_bar[1:] / before.alpha_bar[:-1]])
+        )
+        expected = (1 - betas).cumprod(0)
+        torch.testing.assert_close(after.alpha_bar[:-1], expected[:-1], rtol=1e-9, atol=1e-12)
+        assert expected[-1] == 0 and after.at(999) == min(2**-24, after.at(998) / 2)
+        assert after.at(0) == pytest.approx(before.at(0), rel=1e-12) and after.at(-1) == before.at(-1)
+        old, new = (s.alpha_bar[:-1].sqrt() for s in (before, after))
+        slope = (new[0] - new[-1]) / (old[0] - old[-1])
+        torch.testing.assert_close(new - new[0], slope * (old - old[0]), rtol=0, atol=1e-12)
+
+
+def test_zero_terminal_snr_is_diffusers_but_for_a_signal_that_eps_can_see_through():
+    check_zero_terminal_snr(Schedule.zero_terminal_snr)
+    assert (1 / SD.sigma(999)) ** 2 == pytest.approx(0.0047, abs=5e-5)  # what is taken away, of Stable Diffusion's
+    assert Schedule.stable_diffusion(final_alpha_bar=1.0).zero_terminal_snr().at(-1) == 1
+
+
+def shifted(s):
+    """Shifted and not scaled."""
+    signal = s.alpha_bar.sqrt()
+    return Schedule(((signal - signal[-1] + 2**-12) / (1 + 2**-12)) ** 2)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda s: s,
+        shifted,
+        lambda s: Schedule(
+            (s.alpha_bar - s.alpha_bar[-1]) * s.at(0) / (s.at(0) - s.at(999)) + 2**-24 * (s.alpha_bar == s.at(999))
+        ),
+        lambda s: Schedule(torch.cat([s.alpha_bar[:-1], torch.tensor([2**-24]).double()])),
+    ],
+    ids=["nothing done", "shifted only", "alpha_bar and not its root", "only the last changed"],
+)
+def test_the_check_refuses_another_way_to_zero(wrong):
+    with pytest.raises((AssertionError, ValueError)):
+        check_zero_terminal_snr(wrong)
+
+
+@pytest.mark.parametrize("t", [1, 500, 998, 999])
+def test_at_zero_terminal_snr_a_predicted_velocity_still_tells_x0(t):
+    """As eps, on its way through the kit's one seam, in float32."""
+    schedule = SD.zero_terminal_snr()
+    x0, eps = normal(2).float(), normal(2, seed=2).float()
+    x, v = schedule.add_noise(x0, eps, t), schedule.v_from_x0_eps(x0, eps, t)
+    found = schedule.x0_from_eps(x, schedule.eps_from_v(x, v, t), t)
+    torch.testing.assert_close(found, x0, rtol=0, atol=2e-3)
 
 
 # Conversions
