@@ -325,7 +325,7 @@ class Dial {
     this.marks = element("div", { className: "kit-scale" });
     this.found = element("div", { className: "kit-found" });
     this.node = element("div", { className: "kit-dial", tabIndex: 0, role: "slider", "aria-label": label },
-      element("div", { className: "kit-track" }), this.fill, this.found, this.knob, this.marks);
+      element("div", { className: "kit-groove" }), this.fill, this.found, this.knob, this.marks);
     const on = (type, hear) => this.node.addEventListener(type, hear, { signal });
     on("pointerdown", event => this.#press(event));
     on("pointermove", event => this.#drag(event));
