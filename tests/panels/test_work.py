@@ -32,6 +32,7 @@ class Gate:
     def __init__(self, *items):
         self.items, self.gate = items, threading.Semaphore(0)
         self.begun, self.closed, self.threads = threading.Event(), threading.Event(), set()
+        self.asked = 0
 
     def open(self, count=1):
         self.gate.release(count)
@@ -40,6 +41,7 @@ class Gate:
         self.begun.set()
         try:
             for item in self.items:
+                self.asked += 1
                 self.gate.acquire()
                 self.threads.add(threading.current_thread())
                 yield item
@@ -84,6 +86,17 @@ def test_cancel_ends_after_the_current_step_whose_item_is_not_taken():
     gate.open()
     assert panel.work.wait(5) and gate.closed.is_set()
     assert panel.taken == [(0, "a")] and panel.status == "cancelled" and panel.ended == [("cancelled", "running")]
+
+
+def test_at_the_end_the_generator_is_closed_even_if_somebody_holds_it():
+    panel, gate = Bare(), Gate("a", "b")
+    steps, seen = gate.run(), []
+    panel.work.start(steps, Bare.take, finish=lambda panel, status: seen.append((status, gate.closed.is_set())))
+    gate.open()
+    eventually(lambda: panel.taken)
+    panel.work.cancel()
+    gate.open()
+    assert panel.work.wait(5) and seen == [("cancelled", True)]
 
 
 def test_the_browsers_stop_cancels():
@@ -188,7 +201,9 @@ def test_close_ends_the_work_and_a_closed_panel_takes_nothing_more():
     work, alive = panel.work, weakref.ref(panel)
     start(panel, gate.run())
     taken = panel.taken
-    assert gate.begun.wait(5)
+    gate.open()
+    eventually(lambda: taken)
+    eventually(lambda: gate.asked == 2)
     panel.close()
     with pytest.raises(RuntimeError, match="got a closed panel, wanted an open one"):
         start(panel, iter("c"))
@@ -196,7 +211,7 @@ def test_close_ends_the_work_and_a_closed_panel_takes_nothing_more():
     gc.collect()
     assert alive() is None and not gate.closed.is_set()  # a step that hangs keeps no panel alive
     gate.open()
-    assert work.wait(5) and gate.closed.is_set() and taken == []
+    assert work.wait(5) and gate.closed.is_set() and taken == [(0, "a")]
     eventually(lambda: not at_work())
 
 
