@@ -133,12 +133,13 @@ def _rescaled(x, size, other):
 
 
 def _norm(x):
-    return torch.linalg.vector_norm(x, dim=[*range(1, x.ndim)], keepdim=True)
+    """The norm of each picture."""
+    return shaped(x.reshape(len(x), -1).norm(dim=1), x)
 
 
 def _spread(x):
     """The standard deviation of each picture's numbers."""
-    return x.std([*range(1, x.ndim)], correction=0, keepdim=True)
+    return shaped(x.reshape(len(x), -1).std(1, correction=0), x)
 
 
 # Intervals

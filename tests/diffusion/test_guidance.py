@@ -235,6 +235,15 @@ def check_picture_by_picture(combine):
         torch.testing.assert_close(together, torch.cat(alone), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("variant", RESCALINGS)
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 4, 8), (3, 2, 4, 4, 5)])
+def test_a_picture_may_have_any_shape_or_be_one_number(variant, shape):
+    u, c = normal(3, shape[1:]), normal(3, shape[1:], seed=2)
+    together = combine(u, c, 2.0, variant)
+    alone = [combine(u[i : i + 1], c[i : i + 1], 2.0, variant) for i in range(3)]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-12, atol=1e-15)
+
+
 RESCALING_CHECKS = {
     "pred_norm": check_pred_norm,
     "t_norm": check_t_norm,
