@@ -151,7 +151,7 @@ def to_mask(difference, *, clip=0.95, threshold=0.5, deviations=()):
     flat = span <= 16 * torch.finfo(d.dtype).eps * high  # no contrast but that of rounding
     normalised = ((clipped - low) / span.masked_fill(flat, 1)).masked_fill(flat, 0)
     found = Mask(per_noise, per_channel, mean, clipped, normalised, normalised > threshold, threshold)
-    _say_what_is_odd(found, flat)
+    _say_what_is_empty(found.mask.flatten(1).any(1), flat.flatten())
     return found
 
 
@@ -177,8 +177,8 @@ def noised(schedule, x0, timesteps, *, ratio, seed=0):
     """What takes the place of `encode` in the paper's ablation (Figure 6): x0 under one noise, at the same levels."""
     checks.finite("x0", checks.latents("x0", x0))
     noise = seeds.randn(x0.shape, seed, x0.device, x0.dtype)
-    levels = [checks.whole("timesteps", int(t), 0, len(schedule) - 1) for t in _walked(timesteps, ratio)]
-    return {-1: x0, **{t: schedule.add_noise(x0, noise, t) for t in reversed(levels)}}
+    levels = reversed(ddim.levels(schedule, _walked(timesteps, ratio)))
+    return {t: x0 if t < 0 else schedule.add_noise(x0, noise, t) for t in levels}
 
 
 # Step 3: the edit
@@ -211,7 +211,7 @@ def _blended(predict, schedule, encoded, M, query, on):
     y = encoded[levels[0]]
     yield State(levels[0], y)
     for t, t_next in pairwise(levels):
-        eps = checks.like("predict(y, t, query)", predict(y, t, query), "y", y)
+        eps = ddim.predicted(predict, y, t, query)
         y, y0 = ddim.step(schedule, y, eps, t, t_next)
         x = encoded[t if "blend one level late" in on else t_next]
         y = M * y + (1 - M) * x
@@ -223,9 +223,7 @@ def _blended(predict, schedule, encoded, M, query, on):
 
 def _difference(predict, t, x, reference, query):
     """eps for the query less eps for the reference, both from one call."""
-    both = torch.cat([x, x])
-    eps = predict(both, t, torch.cat([reference, query]))
-    r, q = checks.like("predict(x, t, cond)", eps, "x, given twice", both).chunk(2)
+    r, q = ddim.predicted(predict, torch.cat([x, x]), t, torch.cat([reference, query])).chunk(2)
     return q - r
 
 
@@ -239,16 +237,11 @@ def _ends(mean, clip, on):
     return (end.expand(len(mean)).view(-1, 1, 1, 1) for end in (low, high))
 
 
-def _say_what_is_odd(found, flat):
-    marked = found.mask.flatten(1)
-    kinds = {
-        "no contrast in the difference, so an empty mask": flat.flatten(),
-        "an empty mask": ~marked.any(1) & ~flat.flatten(),
-    }
-    for what, where in kinds.items():
+def _say_what_is_empty(marked, flat):
+    for why, where in {"": ~marked & ~flat, ", as the difference has no contrast": flat}.items():
         if where.any():
             pictures = ", ".join(map(str, where.nonzero().flatten().tolist()))
-            warnings.warn(f"mask: {what} for picture {pictures}", stacklevel=4)
+            warnings.warn(f"mask: empty for picture {pictures}{why}", stacklevel=4)
 
 
 def _walked(timesteps, ratio):
@@ -268,21 +261,13 @@ def _rows(name, cond, n):
 
 
 def _weights(mask, x):
-    """M, (n, 1, h, w) or (1, 1, h, w), in x's dtype and on its device."""
-    n, _, h, w = x.shape
-    wanted = f"wanted bool or floats in [0, 1], ({h}, {w}) or (n, 1, {h}, {w}) for n = 1 or {n}"
+    """M, floats (n, 1, h, w) or (1, 1, h, w) like x, of a mask as `edit` takes it."""
     try:
         M = mask if isinstance(mask, torch.Tensor) else torch.tensor(mask)
     except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"mask: got {type(mask).__name__}, {wanted}") from None
-    if not (M.dtype == torch.bool or M.is_floating_point()):
-        raise TypeError(f"mask: got {M.dtype}, {wanted}")
-    if tuple(M.shape) not in {(h, w), (1, 1, h, w), (n, 1, h, w)}:
-        raise ValueError(f"mask: got shape {tuple(M.shape)}, {wanted}")
-    M = M.to(x.device, x.dtype)
-    if not bool(((M >= 0) & (M <= 1)).all()):
-        raise ValueError(f"mask: got values outside [0, 1], {wanted}")
-    return M.view(-1, 1, h, w)
+        raise TypeError(f"mask: got {type(mask).__name__}, wanted a tensor or array, bool or in [0, 1]") from None
+    M = M.to(x.dtype) if M.dtype == torch.bool else M
+    return checks.mask("mask", M[None, None] if M.ndim == 2 else M, x).to(x.device, x.dtype)
 
 
 def _known(deviations):
