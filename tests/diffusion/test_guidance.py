@@ -325,6 +325,9 @@ def test_a_step_of_us_own_size_is_not_c_unless_the_sizes_agree():
     """At g = 1 the update is as long as u, and not as c - u."""
     u, c = uneven()
     assert float(size(combine(u, c, 1, "t_norm", g=1.0) - c).min()) > 0.1
+    assert float(size(combine(u, c, 1, "pred_norm") - c).min()) > 0.1
+    same = c * (size(u) / size(c)).view(-1, 1, 1, 1)
+    torch.testing.assert_close(combine(u, same, 1, "pred_norm"), same)
     c = u + normal(3, seed=3) * (size(u) / size(normal(3, seed=3))).view(-1, 1, 1, 1)
     torch.testing.assert_close(combine(u, c, 1, "t_norm", g=1.0), c)
 
