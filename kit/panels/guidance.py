@@ -137,7 +137,7 @@ class GuidanceSlider(Panel):
     what goes wrong in `sample` is shown in the panel (traits `error`, `traceback`), which stays alive.
     """
 
-    _esm = source("_draw.js", "guidance.js")
+    _esm = source("_draw.js", "_guided.js", "_dial.js", "_pad.js", "guidance.js")
     _css = source("_panel.css", "guidance.css")
 
     w = traitlets.Float(help="guidance, -2 to 20; 1: none").tag(sync=True)

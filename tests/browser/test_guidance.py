@@ -117,7 +117,7 @@ def test_every_rescaling_is_k_u_plus_v_c_minus_u_as_the_kits_combine(browser, se
     cases = [[variant, dial, phi] for variant in VARIANTS for dial in (0, 0.25, 1) for phi in (0, 0.7, 1)]
     cases += [[variant, dial, 0.7] for variant in ("none", "pred_norm", "std") for dial in (-2, 7.5, 20)]
     with opened(browser) as (page, errors):
-        text = source("_draw.js", "guidance.js")
+        text = source("_guided.js")
         got = page.evaluate(MODULE, [text, u.ravel().tolist(), c.ravel().tolist(), cases])
         assert errors == []
     exact = u.astype(float), c.astype(float)
@@ -135,7 +135,7 @@ def test_what_has_no_length_is_left_as_it_is(browser, variant):
     with opened(browser) as (page, _):
         for a, b, dial in pairs:
             [[k, v]] = page.evaluate(
-                MODULE, [source("_draw.js", "guidance.js"), a.tolist(), b.tolist(), [[variant, dial, 0.7]]]
+                MODULE, [source("_guided.js"), a.tolist(), b.tolist(), [[variant, dial, 0.7]]]
             )
             want = combine(*(torch.tensor(x)[None] for x in (a, b)), dial, variant, g=dial)[0].numpy()
             np.testing.assert_allclose(k * (a + v * (b - a)), want, atol=1e-12)
