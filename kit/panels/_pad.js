@@ -76,11 +76,13 @@ class Pad {
     const now = percent(this.x(this.t[at]));
     place(this.now, { x1: now, x2: now });
     this.head.style.left = now;
-    this.high.style.left = percent(this.x(high));
-    this.low.style.left = percent(this.x(low));
-    for (const [node, t] of [[this.high, high], [this.low, low]]) place(node, { "aria-valuenow": t, "aria-valuetext": `t ${t}` });
+    for (const [node, t] of [[this.high, high], [this.low, low]]) {
+      node.style.left = percent(this.x(t));
+      node.style.setProperty("--kit-middle", percent((top + bottom) / 2));
+      place(node, { "aria-valuenow": t, "aria-valuetext": `t ${t}` });
+    }
     place(this.head, { "aria-valuenow": at, "aria-valuetext": `t ${this.t[at]}` });
-    say(this.title, interval.length ? `Guidance acts for t from ${high} to ${low}` : "Guidance acts at all t");
+    say(this.title, interval.length ? `Guidance at t from ${high} to ${low}` : "Guidance at all t");
     this.hint.hidden = interval.length > 0 || this.T < 2;
     this.all.style.visibility = interval.length ? "visible" : "hidden";
   }

@@ -327,7 +327,7 @@ class View {
     const side = wholePixels(Math.min(room, clamp(native, 384, 512)), Math.max(w, h) / devicePixelRatio);
     const card = Math.min(width, Math.max(columns * side + (columns - 1) * GAP, 720));
     this.card.style.width = `${card}px`;
-    this.card.classList.toggle("kit-small", side < 230);
+    this.card.classList.toggle("kit-small", side < 340);
     this.card.dataset.parts = card >= 700 ? 3 : card >= 480 ? 2 : 1;
     for (const { frame, figure } of [...this.previews, this.sample]) {
       figure.style.width = `${side}px`;

@@ -332,7 +332,7 @@ def test_a_rectangle_on_the_pad_sets_w_and_the_interval_and_the_preview_follows(
     assert abs(low - 300) < 6 and abs(high - 800) < 6 and abs(w - 8) < 0.3
     panel.panel.w, panel.panel.interval = w, [low, high]
     assert panel.previews()
-    expect(panel.find(".kit-pad h4 span")).to_have_text(f"Guidance acts for t from {high} to {low}")
+    expect(panel.find(".kit-pad h4 span")).to_have_text(f"Guidance at t from {high} to {low}")
     panel.page.get_by_role("button", name="all t").click()
     assert panel.saved("interval")[-1] == []
 
