@@ -217,6 +217,17 @@ def test_with_the_small_variance_the_path_is_ddims_at_eta_1():
     assert torch.equal(found, ours[-1].x)
 
 
+@pytest.mark.parametrize("variance", ddpm.VARIANCES)
+def test_a_path_is_its_steps_with_one_draw_each(variance):
+    world, x = three_classes(SD), normal(2)
+    noises = seeds.stream(x.shape, 3)
+    next(noises)  # the start's
+    for before, after in pairwise(ddpm.path(world.predict, SD, x, SD.timesteps(5), variance=variance, seed=3)):
+        eps = world.predict(before.x, before.t)
+        expected = ddpm.step(SD, before.x, eps, before.t, after.t, variance=variance, noise=next(noises))
+        torch.testing.assert_close((after.x, after.x0), expected)
+
+
 def kolmogorov(numbers):
     """The Kolmogorov-Smirnov distance from N(0, 1), times the root of n: above 1.63 once in a hundred."""
     x = numbers.flatten().sort().values
