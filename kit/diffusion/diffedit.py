@@ -87,7 +87,7 @@ def masked_edit(
 # Step 1: the mask
 
 
-def mask(predict, schedule, x0, reference, query, *, clip=0.95, threshold=0.5, deviations=(), **of_differences):
+def mask(predict, schedule, x0, reference, query, *, clip=0.9, threshold=0.5, deviations=(), **of_differences):
     """Where x0 must change for the query: the `Mask` that `to_mask` makes of the `differences`.
 
     Takes the settings of both: strength, samples, seed and batch, clip and threshold. Raises ValueError if a
@@ -129,10 +129,11 @@ def differences(
     return checks.finite("predict(x, t, cond)", found).unflatten(0, (n, samples))
 
 
-def to_mask(difference, *, clip=0.95, threshold=0.5, deviations=()):
+def to_mask(difference, *, clip=0.9, threshold=0.5, deviations=()):
     """The `Mask` of signed differences (n, samples, c, h, w), by arithmetic alone.
 
-    clip: 0 to 1, the quantile of each picture's map above which its values are cut off; 1 keeps them all.
+    clip: 0 to 1, the quantile of each picture's map above which its values are cut off, so that a share of at least
+        1 - clip is marked; 1 keeps them all.
     threshold: 0 to 1; at 0 all but the smallest values are marked. A map without contrast becomes 0 everywhere.
     That and any other empty mask are said as a warning that names the pictures.
     """

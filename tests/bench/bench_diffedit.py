@@ -3,8 +3,8 @@
 Each held-out scene has one of its words changed (species, pose, place, style, in turn), and the renderer draws the
 right answer. Success: the judge reads the new word (with its 95 % bootstrap interval). Outside: PSNR to the right
 answer where it equals the input. Features: distance to the right answer in the judge's eyes. IoU: of the mask with
-the latents under which most pixels change. Passes: pictures through the U-Net for one edit. Seconds: one edit at a
-time, median of five. `python -m tests.bench diffedit` takes 200 scenes; `run(scenes=24)` fewer.
+the latents under which a tenth of the pixels or more change. Passes: pictures through the U-Net for one edit.
+Seconds: one edit at a time, median of five. `python -m tests.bench diffedit` takes 200 scenes, `run(24)` fewer.
 """
 
 import statistics
@@ -136,7 +136,7 @@ def run(scenes=SCENES):
     x0, empty = models.encode(input), models.embed("")
     reference, query = (models.embed(list(column)) for column in zip(*texts, strict=True))
     changed = (input - answer).abs().amax(1, keepdim=True) > 0.02
-    truth = F.avg_pool2d(changed.float(), models.factor) > 0.5
+    truth = F.avg_pool2d(changed.float(), models.factor) >= 0.1
     seen, words = judge.read(answer), [getattr(after, kind)[i] for i, kind in enumerate(kinds)]
     passes = []
     models.unet.register_forward_hook(lambda unet, args, out: passes.append(len(args[0])))

@@ -218,7 +218,7 @@ def test_a_departure_changes_the_step_it_names_and_none_before(name):
         assert not torch.equal(right.mask.mean, wrong.mask.mean) and torch.equal(right.x, wrong.x)
     else:
         assert (maps, levels) == (DEVIATIONS[name].step != 1, DEVIATIONS[name].step != 2)
-        assert name == "extremes kept" or not torch.equal(right.x, wrong.x)
+        assert maps is False or not torch.equal(right.x, wrong.x)
 
 
 # Step 1, in worlds that know the difference
@@ -671,14 +671,14 @@ def zebras(world):
     )
     wanted = scenes.replace(species="zebra")
     covered = torch.maximum(kit.render(scenes)[1], kit.render(wanted)[1])
-    return made, torch.nn.functional.avg_pool2d(covered, models.factor) > 0.5
+    return made, torch.nn.functional.avg_pool2d(covered, models.factor) > 0.1
 
 
 def test_the_mask_is_of_its_own_animal(zebras):
     made, truth = zebras
     own = overlap(made.mask.mask, truth)
     assert (own > overlap(made.mask.mask, truth.roll(1, 0))).all()
-    assert own.mean() > 0.5
+    assert own.median() > 0.6
 
 
 def test_ten_noises_mask_better_than_one(world, zebras):
