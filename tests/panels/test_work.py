@@ -215,6 +215,17 @@ def test_close_ends_the_work_and_a_closed_panel_takes_nothing_more():
     eventually(lambda: not at_work())
 
 
+def test_what_waits_when_the_panel_is_closed_never_begins():
+    panel, first, second = Bare(), Gate("a"), Gate("b")
+    work = panel.work
+    start(panel, first.run())
+    assert first.begun.wait(5)
+    start(panel, second.run())
+    panel.close()
+    first.open(), second.open()
+    assert work.wait(5) and first.closed.is_set() and not second.begun.is_set()
+
+
 def test_only_iterators_are_work():
     with pytest.raises(TypeError, match="steps: got list, wanted an iterator, for example a generator"):
         Bare().work.start(["a"], Bare.take)
