@@ -65,13 +65,14 @@ class Dial {
     signal.addEventListener("abort", () => { if (this.#anchor) choice.held = false; });
   }
 
-  turn(name, words = {}) {
-    if (this.name === name) return;
-    Object.assign(this, { name, scale: SCALES[name], shownFound: null });
+  // words: what is written under some marks, {mark: word}.
+  turn(name, words) {
+    if (this.name === name && this.words === words) return;
+    Object.assign(this, { name, words, scale: SCALES[name], shownFound: null });
     const { low, high, marks, share } = this.scale;
     place(this.node, { "aria-valuemin": low, "aria-valuemax": high });
     this.marks.replaceChildren(...marks.map(mark => {
-      const word = words[mark] ? [element("em", {}, words[mark])] : [];
+      const word = words?.[mark] ? [element("em", {}, words[mark])] : [];
       const tick = element("i", {}, element("span", {}, minus(mark)), ...word);
       tick.style.left = percent(share(mark));
       return tick;

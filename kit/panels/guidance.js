@@ -341,7 +341,6 @@ class View {
     this.#image = new ImageData(w, h);
     const words = card >= 520 ? ["unconditional", "conditional"] : ["u", "c"];
     this.words = { 0: words[0], 1: words[1] };
-    this.dial.name = undefined;
     this.#show();
   }
 
@@ -398,14 +397,14 @@ class View {
 
   #write(shown) {
     const { choice } = this, { dialName, dial, variant } = choice;
-    this.dial.turn(dialName, dialName === "w" ? this.words : {});
+    this.dial.turn(dialName, dialName === "w" ? this.words : undefined);
     this.dial.show(choice.samples.alike(choice.key).map(({ key }) => key[1]).sort((a, b) => a - b));
     if (variant === "std") this.phi.show();
     this.ofW.hidden = dialName !== "w";
     this.ofG.hidden = dialName !== "g";
-    for (const [input, value] of [[this.w, choice.w], [this.paper, choice.w - 1], [this.g, choice.g]]) {
-      if (input !== document.activeElement || choice.held) input.value = brief(value);
-    }
+    const fields = [[this.w, choice.w], [this.paper, choice.w - 1], [this.g, choice.g]], { activeElement } = document;
+    if (!fields.some(([field]) => field === activeElement)) say(this.wrong, "");
+    for (const [field, value] of fields) if (field !== activeElement) field.value = brief(value);
     const { v } = shown[choice.with_negative ? 1 : 0];
     say(this.acting, `acts here as w = ${fixed(v)}`);
     for (const [name, button] of this.variants) place(button, { "aria-pressed": name === variant });

@@ -10,6 +10,7 @@ import functools
 import inspect
 import itertools
 import math
+import operator
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -460,13 +461,15 @@ def _rgb(rgb, channels):
 
 
 def _row(kind, values, n, name):
-    """n numbers as a list, of a number or of a sequence."""
+    """n numbers as a list, of one number or of a sequence."""
+    one = not getattr(values, "ndim", 1) or not hasattr(values, "__len__")
     try:
-        row = [kind(value) for value in np.atleast_1d(as_array(values, name).astype(np.float64)).tolist()]
+        row = [kind(value) for value in ([values] if one else values)]
     except (TypeError, ValueError):
         row = []
     if len(row) != n:
-        raise ValueError(f"{name}: got {values!r:.80}, wanted {n} of {kind.__name__}, one for each of x's steps")
+        what = "whole numbers" if kind is operator.index else "numbers"
+        raise ValueError(f"{name}: got {values!r:.80}, wanted {n} {what}, one for each step of x")
     return row
 
 
@@ -478,7 +481,7 @@ def _alpha_bar(alpha_bar, n):
 
 
 def _timesteps(t, n, T):
-    row = _row(int, t, n, "t")
+    row = _row(operator.index, t, n, "t")
     if not all(0 <= low < high for high, low in itertools.pairwise([T, *row])):
         raise ValueError(f"t: got {row}, wanted falling timesteps from 0 to {T - 1}")
     return row

@@ -168,6 +168,12 @@ def test_one_picture_may_come_without_the_axis_of_steps():
     assert (panel.shape, panel.t, panel.alpha_bar, panel.at) == ([1, *SHAPE], [500], [0.5], 0)
 
 
+def test_timesteps_and_alpha_bar_may_be_tensors_and_keep_their_precision():
+    levels = torch.tensor([0.1, 1 - 1e-12], dtype=torch.float64)
+    panel = slider(2, t=torch.tensor([999, 0]), alpha_bar=levels)
+    assert (panel.t, panel.alpha_bar) == ([999, 0], [0.1, 1 - 1e-12])
+
+
 def test_it_opens_on_the_middle_step_or_the_wanted_one():
     assert slider(5).at == 2 and slider(5, at=4).at == 4
 
@@ -214,6 +220,16 @@ def test_what_was_made_is_not_made_again():
         panel.w = w
         panel.wait(5)
     assert seen == [4.0, 6.0]
+
+
+def test_run_makes_what_is_chosen_anew_and_keeps_the_newer():
+    shades = iter([0.2, 0.8])
+    panel = slider(sample=lambda w: shade(next(shades)))
+    for _ in range(2):
+        panel.run()
+        panel.wait(5)
+    [(_, data, rerun)] = panel._finished.rows
+    assert (pixels(data) == round(0.8 * 255)).all() and rerun
 
 
 def test_the_newest_wish_wins():
@@ -485,8 +501,9 @@ GOOD = dict(
         (dict(t=[100, 500]), ValueError, "t: got [100, 500], wanted falling timesteps from 0 to 999"),
         (dict(t=[1000, 500]), ValueError, "t: got [1000, 500], wanted falling timesteps from 0 to 999"),
         (dict(t=[500, -1]), ValueError, "t: got [500, -1], wanted falling timesteps from 0 to 999"),
-        (dict(t=500), ValueError, "t: got 500, wanted 2 of int, one for each of x's steps"),
-        (dict(alpha_bar=0.5), ValueError, "alpha_bar: got 0.5, wanted 2 of float, one for each of x's steps"),
+        (dict(t=500), ValueError, "t: got 500, wanted 2 whole numbers, one for each step of x"),
+        (dict(alpha_bar=0.5), ValueError, "alpha_bar: got 0.5, wanted 2 numbers, one for each step of x"),
+        (dict(t=[500.5, 100]), ValueError, "t: got [500.5, 100], wanted 2 whole numbers, one for each step of x"),
         (dict(alpha_bar=[0.0, 0.5]), ValueError, "alpha_bar: got values from 0 to 0.5, wanted all in (0, 1]"),
         (dict(alpha_bar=[0.2, 1.5]), ValueError, "alpha_bar: got values from 0.2 to 1.5, wanted all in (0, 1]"),
         (dict(alpha_bar=[0.2, np.nan]), ValueError, "alpha_bar: got values from"),
