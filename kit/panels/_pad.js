@@ -55,8 +55,7 @@ class Pad {
   }
 
   #times() {
-    const last = this.T - 1;
-    return [last, Math.round(last * 0.75), Math.round(last / 2), Math.round(last / 4), 0].map(t => {
+    return [this.T - 1, ...[3, 2, 1, 0].map(quarters => Math.round(this.T * quarters / 4))].map(t => {
       const tick = element("i", {}, element("span", {}, String(t)));
       tick.style.left = percent(this.x(t));
       return tick;
