@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import traitlets
 
+from kit.panels._panel import source
 from kit.panels._pictures import MAX_SIDE, STRIP_COLUMNS, as_array, check_range, encode, png, sheet, strip
 from kit.panels.noise import Scrubber, as_index, each, is_pixelated
 
@@ -77,6 +78,8 @@ class Operands:
 
 class Forward(Scrubber):
     """x_t of one or several schedules, computed in the browser; made by `NoiseScrubber.forward`, which see."""
+
+    _css = source("_panel.css", "forward.css")
 
     levels = traitlets.List(help="ᾱ of each schedule at each step").tag(sync=True)
     schedule = traitlets.Unicode(help="name of the schedule that the readings and the strip follow").tag(sync=True)
