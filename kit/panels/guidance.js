@@ -391,8 +391,8 @@ class View {
     const { made, k, v } = shown;
     shown.clipped = compose(this.#image.data, base, made, k, v);
     canvas.getContext("2d").putImageData(this.#image, 0, 0);
-    const acts = this.choice.acts(this.choice.t) ? "" : "; guidance does not act";
-    say(note, `x̂₀ at t\u00a0=\u00a0${this.choice.t}${side && `, ${side}`}${acts}`);
+    const { t } = this.choice, how = this.choice.acts(t) ? "decoded linearly" : "without guidance";
+    say(note, [`x̂₀ at t\u00a0=\u00a0${t}, ${how}`, side].filter(Boolean).join("; "));
   }
 
   #write(shown) {

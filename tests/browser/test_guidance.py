@@ -538,6 +538,26 @@ def test_every_text_is_readable_in_light_and_dark(stage, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.4, selector
 
 
+def test_each_picture_says_what_it_is(stage):
+    panel = stage(slider(samples=[2]))
+    assert panel.caption(0) == ["1One step, exact", "x̂₀ at t\u00a0=\u00a0500, decoded linearly; empty prompt"]
+    assert panel.caption(1)[1].endswith("; negative prompt")
+    panel.set("interval", [600, 900])
+    expect(panel.find(".kit-said").first).to_have_text("x̂₀ at t\u00a0=\u00a0500, without guidance; empty prompt")
+    assert len(panel.find("figcaption").all()) == 3
+
+
+def test_reduced_motion_is_respected(stage):
+    animation = "el => getComputedStyle(el).animationName"
+    for motion, name in (("no-preference", "kit-pulse"), ("reduce", "none")):
+        running = slider()
+        running.status = "running"
+        panel = stage(running, reduced_motion=motion)
+        panel.say("step", ["none", 5, None, None, False], 0.9, step=1)
+        expect(panel.find(".kit-bar")).to_be_visible()
+        assert panel.find(".kit-bar > div").evaluate(animation) == name
+
+
 def test_two_views_move_together_and_an_ended_one_listens_no_more(stage):
     panel = stage(slider())
     alone = panel.page.evaluate("listening()")
