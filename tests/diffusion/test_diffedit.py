@@ -479,6 +479,17 @@ def test_arrays_masks_of_one_row_and_floats_are_the_same_mask():
         assert torch.equal(diffedit.edit(world.predict, SD, encoded, same, world.only(1)), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_latents_stay_half_latents(dtype):
+    """Though the mask is of another dtype."""
+    x0 = normal(2).to(dtype)
+    encoded = diffedit.encode(lambda x, t, c: x / 2, SD, x0, STEPS, ZERO, ratio=0.5)
+    M = torch.rand(4, 4, generator=torch.Generator().manual_seed(1)) > 0.5
+    found = diffedit.edit(lambda x, t, c: -x, SD, encoded, M.float(), ZERO)
+    assert {x.dtype for x in (found, *encoded.values())} == {dtype}
+    assert torch.equal(found[..., ~M], x0[..., ~M]) and not torch.equal(found[..., M], x0[..., M])
+
+
 def test_noised_levels_share_one_noise_and_keep_x0():
     x0 = normal(2)
     levels = diffedit.noised(SD, x0, STEPS, ratio=0.5, seed=5)
@@ -508,6 +519,21 @@ def test_no_gradients_are_kept():
     )  # fmt: skip
     tensors = [found.x, found.mask.mean, found.mask.normalised, *found.encoded.values()]
     assert not any(x.requires_grad for x in tensors)
+
+
+def test_the_whole_is_its_three_steps():
+    world, x0 = three_classes(SD), normal(2)
+    texts = world.only(0), world.only(2)
+    options = dict(strength=0.3, samples=3, clip=0.8, threshold=0.4, batch=4, seed=6)
+    whole = edited(world, x0, ratio=0.6, guidance=2.0, **options)
+    found = diffedit.mask(world.predict, SD, x0, *texts, **options)
+    for stage in ("per_noise", "per_channel", "mean", "clipped", "normalised", "mask"):
+        assert torch.equal(getattr(found, stage), getattr(whole.mask, stage))
+    encoded = diffedit.encode(world.predict, SD, x0, STEPS, world.prior[None], ratio=0.6)
+    guide = guided(world.predict, world.prior[None], 2.0)
+    assert torch.equal(diffedit.edit(guide, SD, encoded, found.mask, texts[1]), whole.x)
+    with pytest.raises(TypeError, match="sample"):
+        edited(world, x0, sample=3)
 
 
 # Proposition 1
@@ -590,6 +616,9 @@ def theirs(world):
             made[name] = pipe(
                 "a zebra", mask, made["levels"], inpaint_strength=RATIO, output_type="latent", **settings
             ).images  # fmt: skip
+        made["two masks"] = torch.from_numpy(
+            pipe.generate_mask(x0[:2], ["a zebra"] * 2, source_prompt=["a horse"] * 2, num_maps_per_mask=3, **settings)
+        ).bool()[:, None]
     finally:
         hook.remove()
     return made
@@ -610,6 +639,14 @@ def test_diffusers_mask_is_ours_with_its_departures(world, theirs):
     )
     torch.testing.assert_close(ours, recorded, rtol=1e-3, atol=1e-3)
     assert torch.equal(to_mask(ours, deviations=on).mask, theirs["mask"])
+
+
+def test_diffusers_masks_depend_on_the_batch(theirs):
+    """Two pictures, three noises: one mean for both, and masks that are not each picture's own."""
+    u, q, v, p = (eps.unflatten(0, (2, 3)) for eps in theirs["calls"][-1][3].chunk(4))
+    recorded, on = (v + W * (p - v)) - (u + W * (q - u)), IMPLEMENTATIONS["diffusers 0.42"]
+    assert torch.equal(to_mask(recorded, deviations=on).mask, theirs["two masks"])
+    assert not torch.equal(to_mask(recorded, deviations="clamp at 3x the mean").mask, theirs["two masks"])
 
 
 def test_diffusers_guides_the_mask_backwards(world, theirs):
