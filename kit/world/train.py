@@ -286,9 +286,7 @@ def train_unet(recipe: Recipe, folder: Path, vae, text_encoder, tokenizer):
 
     def batch(random: torch.Generator):
         rows = torch.randint(len(latents), (_share(recipe.unet_batch),), generator=random)
-        texts = captions(scenes[rows], _seed(random, 0))
-        empty = (torch.rand(len(texts), generator=random) < EMPTY).tolist()
-        ids = token_ids(tokenizer, ["" if e else text for e, text in zip(empty, texts, strict=True)])
+        ids = token_ids(tokenizer, left_out(captions(scenes[rows], _seed(random, 0)), random))
         with torch.no_grad():
             cond = text_encoder(ids.to(text_encoder.device)).last_hidden_state
         x0 = latents[rows].float()
@@ -298,6 +296,12 @@ def train_unet(recipe: Recipe, folder: Path, vae, text_encoder, tokenizer):
 
     losses = train(NoisePrediction(unet), batch, recipe.unet, folder / "unet.safetensors")
     return unet, losses
+
+
+def left_out(texts: list[str], random: torch.Generator) -> list[str]:
+    """The texts, each of them empty with probability `EMPTY`, whatever the others are (2207.12598, Algorithm 1)."""
+    empty = (torch.rand(len(texts), generator=random) < EMPTY).tolist()
+    return ["" if e else text for e, text in zip(empty, texts, strict=True)]
 
 
 def token_ids(tokenizer, texts: list[str]) -> Tensor:

@@ -123,3 +123,17 @@ def test_finishing_the_decoder_leaves_the_latents_alone(tmp_path):
     module.train_decoder(TINY, tmp_path, vae)
     moved = {name for name, value in vae.state_dict().items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
+
+
+def test_captions_are_left_out_one_by_one():
+    """How many of a batch of 64 are empty is binomial: mean n p, and variance n p (1 - p), which texts that are left
+    out together, or a fixed share of each batch, do not have."""
+    random, n, batches, p = torch.Generator().manual_seed(5), 64, 4000, 0.12
+    texts = [f"text {i}" for i in range(n)]
+    made = [module.left_out(texts, random) for _ in range(batches)]
+    assert all(new in ("", old) for batch in made for new, old in zip(batch, texts, strict=True))
+    counts = torch.tensor([batch.count("") for batch in made], dtype=torch.float64)
+    mean, variance = n * p, n * p * (1 - p)
+    assert abs(counts.mean() - mean) < 4 * (variance / batches) ** 0.5
+    # The variance of a variance of nearly normal counts is 2 variance^2 / batches.
+    assert abs(counts.var() - variance) < 5 * variance * (2 / batches) ** 0.5
