@@ -128,7 +128,7 @@ class Dial {
 
   // With Alt the knob goes a tenth of the pointer's way.
   #valueAt(at, event) {
-    const { share, value, step, low, high } = this.scale, { at: start = at, value: from = 0 } = this.#anchor ?? {};
+    const { share, value, step, low, high } = this.scale, { at: start, value: from } = this.#anchor;
     const slow = event.altKey ? share(from) + (at - start) / 10 : at;
     return clamp(rounded(value(clamp(slow, 0, 1)), strides(event, step)), low, high);
   }

@@ -77,6 +77,7 @@ class Choice {
   running = null;  // {key, step, bitmap} of the re-run under way
   expected = 0;    // steps of the last one that ended
   asked = 0;       // when a re-run was wished for that has not begun
+  stopping = false;
 
   constructor(model) {
     this.model = model;
@@ -148,8 +149,19 @@ class Choice {
     this.#await();
   }
 
+  stop() {
+    this.model.send({ kind: "stop" });
+    this.stopping = true;
+    this.tell();
+  }
+
+  get state() {
+    return { running: this.stopping ? "stopping" : "running", cancelled: "stopped" }[this.model.get("status")] ?? "";
+  }
+
   #await() {
     const { runs, exact } = this.sample;
+    this.stopping = false;
     this.asked = runs && !exact ? performance.now() : 0;
     clearTimeout(this.timer);
     if (this.asked) this.timer = setTimeout(() => this.tell(), PATIENCE + 50);
@@ -158,6 +170,7 @@ class Choice {
 
   #status() {
     this.asked = 0;
+    this.stopping = false;
     if (this.model.get("status") !== "running") this.#drop();
     this.tell();
   }
@@ -348,7 +361,6 @@ class View {
     const status = this.model.get("status"), error = this.model.get("error"), trace = this.model.get("traceback");
     this.card.dataset.status = status;
     this.stop.hidden = status !== "running";
-    say(this.state, { running: "running", cancelled: "stopped" }[status] ?? "");
     this.error.hidden = !error;
     const more = trace ? [element("details", {},
       element("summary", { tabIndex: 0 }, "Traceback"), element("pre", { tabIndex: 0 }, trace))] : [];
@@ -358,7 +370,7 @@ class View {
 
   #listen() {
     const { model, signal } = this;
-    this.stop.addEventListener("click", () => model.send({ kind: "stop" }), { signal });
+    this.stop.addEventListener("click", () => this.choice.stop(), { signal });
     this.runButton.addEventListener("click", () => this.choice.run(), { signal });
     for (const name of ["change:status", "change:error"]) {
       const hear = () => this.#status();
@@ -424,6 +436,7 @@ class View {
     say(this.sample.note, this.#noteOfSample());
     frame.classList.toggle("kit-other", !live && row !== undefined && !exact);
     frame.classList.toggle("kit-missing", !live && !row);
+    say(this.state, choice.state);
     this.#progress(live);
     this.runButton.hidden = !runs || this.model.get("status") === "running" || exact;
     say(this.runButton, `Re-run at ${choice.said(choice.dial)}`);

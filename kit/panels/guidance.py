@@ -481,6 +481,8 @@ def _alpha_bar(alpha_bar, n):
 
 
 def _timesteps(t, n, T):
+    if T < 2:
+        raise ValueError(f"T: got {T}, wanted at least 2 timesteps")
     row = _row(operator.index, t, n, "t")
     if not all(0 <= low < high for high, low in itertools.pairwise([T, *row])):
         raise ValueError(f"t: got {row}, wanted falling timesteps from 0 to {T - 1}")

@@ -134,9 +134,7 @@ def test_what_has_no_length_is_left_as_it_is(browser, variant):
     pairs = [(u, u, 0.5), (zero, zero, 0.5), (zero, u, 0.5), (u, zero, 1.0)]
     with opened(browser) as (page, _):
         for a, b, dial in pairs:
-            [[k, v]] = page.evaluate(
-                MODULE, [source("_guided.js"), a.tolist(), b.tolist(), [[variant, dial, 0.7]]]
-            )
+            [[k, v]] = page.evaluate(MODULE, [source("_guided.js"), a.tolist(), b.tolist(), [[variant, dial, 0.7]]])
             want = combine(*(torch.tensor(x)[None] for x in (a, b)), dial, variant, g=dial)[0].numpy()
             np.testing.assert_allclose(k * (a + v * (b - a)), want, atol=1e-12)
 
@@ -414,8 +412,10 @@ def test_a_re_run_streams_in_and_leaves_a_tick(stage):
         assert (panel.image(-1) == round(grey * 255)).all()
     expect(panel.find("figcaption strong").last).to_have_text("True re-run")
     expect(panel.find(".kit-stop")).to_be_visible()
+    expect(panel.find(".kit-state")).to_have_text("running")
     panel.find(".kit-stop").click()
     assert panel.log()[-1] == {"kind": "send", "content": {"kind": "stop"}}
+    expect(panel.find(".kit-state")).to_have_text("stopping")
     panel.say("sample", key, 0.6)
     panel.set("status", "done")
     expect(panel.find("figcaption strong").last).to_have_text("True re-run, finished")

@@ -503,6 +503,7 @@ GOOD = dict(
         (dict(t=[500, -1]), ValueError, "t: got [500, -1], wanted falling timesteps from 0 to 999"),
         (dict(t=500), ValueError, "t: got 500, wanted 2 whole numbers, one for each step of x"),
         (dict(alpha_bar=0.5), ValueError, "alpha_bar: got 0.5, wanted 2 numbers, one for each step of x"),
+        (dict(T=1), ValueError, "T: got 1, wanted at least 2 timesteps"),
         (dict(t=[500.5, 100]), ValueError, "t: got [500.5, 100], wanted 2 whole numbers, one for each step of x"),
         (dict(alpha_bar=[0.0, 0.5]), ValueError, "alpha_bar: got values from 0 to 0.5, wanted all in (0, 1]"),
         (dict(alpha_bar=[0.2, 1.5]), ValueError, "alpha_bar: got values from 0.2 to 1.5, wanted all in (0, 1]"),
