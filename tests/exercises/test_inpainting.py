@@ -221,7 +221,7 @@ def test_what_is_put_back_and_renoised_is_what_repaint_walks():
 
 @pytest.mark.parametrize(("steps", "j", "r", "down", "up"), [(250, 10, 10, 2410, 2160), (50, 5, 5, 230, 180)])
 def test_the_walks_of_the_walkthrough_have_so_many_moves(steps, j, r, down, up):
-    stops = walk(steps, j, r)
+    stops = answer_to("walk")(steps, j, r)
     moves = [b - a for a, b in pairwise(stops)]
     assert {*moves} == {1, -1}
     assert (moves.count(-1), moves.count(1)) == (down, up)
