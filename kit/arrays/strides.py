@@ -93,9 +93,13 @@ def apply(view, name, *arguments, library="torch"):
     numpy's `expand` is broadcast_to, its `unfold` sliding_window_view, its `view(shape)` reshape(copy=False).
     Raises ValueError or IndexError where the library raises; as_strided is not held against a storage here.
     """
+    _known(name)
+    return OPERATIONS[name](view, *arguments, library=library)
+
+
+def _known(name):
     if name not in OPERATIONS:
         raise ValueError(f"operation: got {name!r}, wanted one of {', '.join(OPERATIONS)}")
-    return OPERATIONS[name](view, *arguments, library=library)
 
 
 def _transpose(view, one, other, *, library):
@@ -393,6 +397,7 @@ def on_tensor(tensor, name, *arguments):
 
     as_strided is refused (ValueError) outside the storage: numpy would read on.
     """
+    _known(name)
     if name == "as_strided":
         shape, strides, offset = arguments
         if not View(tuple(shape), tuple(strides), offset).is_inside(memory(tensor).size):

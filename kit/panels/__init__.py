@@ -5,8 +5,15 @@ The names are imported lazily: importing kit.panels loads no widget code.
 
 from importlib import import_module
 
-_HOMES = {"GuidanceSlider": "guidance", "NoiseScrubber": "noise", "Panel": "_panel"}
-__all__ = ["GuidanceSlider", "NoiseScrubber", "Panel"]
+_HOMES = {
+    "BroadcastVisualizer": "broadcast",
+    "GuidanceSlider": "guidance",
+    "NoiseScrubber": "noise",
+    "Panel": "_panel",
+    "StorageView": "strides",
+    "StrideVisualizer": "strides",
+}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name):

@@ -1,0 +1,212 @@
+"""StorageView, StrideVisualizer: a tensor beside the storage it reads; operations, and whether they copy."""
+
+import colorsys
+import contextlib
+
+import traitlets
+
+from kit.arrays import strides
+from kit.panels._cells import CELL, MOST_CELLS, MUTED, Picture, number_text, texts
+from kit.panels._panel import Panel, source
+
+MOST_COPIED = 64 * 2**20  # bytes that the library is asked to copy only to see whether it does
+MOST_AXES = 6
+
+
+def as_tensor(given, name="tensor"):
+    """The tensor or array itself; a nested list becomes a numpy array. Raises TypeError for anything else.
+
+    Refuses what has no strided memory (sparse, quantised, meta) and lists that are ragged or hold no numbers.
+    """
+    if isinstance(given, list | float | int):
+        import numpy as np
+
+        try:
+            given = np.asarray(given)
+        except ValueError:
+            raise ValueError(f"{name}: got lists of different lengths, wanted rows of equal length") from None
+    try:
+        strides.memory(given)
+    except TypeError as error:
+        raise TypeError(f"{name}: {str(error).removeprefix('tensor: ')}") from None
+    if given.ndim > MOST_AXES:
+        raise ValueError(f"{name}: got {given.ndim} axes, wanted at most {MOST_AXES}")
+    return given
+
+
+def numbers(tensor):
+    """The numbers of a tensor of one axis as Python's, wherever it lies."""
+    return (tensor.detach() if hasattr(tensor, "detach") else tensor).tolist()
+
+
+class StorageView(Panel):
+    """See where each number of a tensor lies: its view beside its storage, cache line by cache line.
+
+    tensor: a torch tensor on any device or a numpy array, of up to six axes, shown as it is, with nothing copied but up
+        to 10,000 numbers of its storage; or a nested list. Larger ones are drawn in part, and the panel says so.
+
+    Pointing at a cell of the view lights its storage cell, and the other way round every place of the view that reads
+    it. Raises TypeError for sparse, quantised and meta tensors and for what holds no numbers, ValueError for more axes.
+    """
+
+    _esm = source("_draw.js", "_cells.js", "strides.js")
+    _css = source("_panel.css", "_cells.css")
+
+    _given = traitlets.Dict(help="library, dtype, itemsize, device; shape, strides, offset; size, address").tag(
+        sync=True
+    )
+    _storage = traitlets.Dict(help="the numbers of the cells from `first` on, as texts").tag(sync=True)
+    _timing = traitlets.Dict().tag(sync=True, echo_update=False)
+
+    def __init__(self, tensor, *, title="", **kwargs):
+        self._tensor = as_tensor(tensor)
+        found = strides.memory(self._tensor)
+        self._view = found.view
+        given = {
+            **{name: getattr(found, name) for name in ("library", "dtype", "itemsize", "size")},
+            **{name: list(getattr(found.view, name)) for name in ("shape", "strides")},
+            "offset": found.view.offset,
+            "address": str(found.address),
+            "device": str(getattr(tensor, "device", "cpu")).removeprefix("cpu"),
+        }
+        super().__init__(_given=given, _storage=_window(self._tensor, found), title=title, **kwargs)
+
+    def stats(self):
+        """What the browser measured: moves, and p50_ms and p95_ms from an input to its picture; {} before any."""
+        return dict(self._timing)
+
+    def _static(self):
+        page, given, view = Picture(), self._given, self._view
+        page.line(self.title or "Storage and view", size=14)
+        page.line(
+            f"{given['library']} {given['dtype']}   shape {view.shape}   strides {view.strides}   offset {view.offset}"
+        )
+        page.line(f"view, {'contiguous' if view.is_contiguous else 'not contiguous'}", MUTED)
+        page.tiles(view.shape, lambda index: self._cell(view.cell(index), True))
+        page.line(f"storage of {given['size']} cells, a row is a cache line of {strides.LINE} B", MUTED)
+        per = max(1, strides.LINE // given["itemsize"])
+        lead = int(given["address"]) % strides.LINE // given["itemsize"] % per
+        rows = -(-(lead + len(self._storage["values"])) // per)
+        read = set(view.cells()) if view.count <= MOST_CELLS else set()
+        first = self._storage["first"]
+        page.tiles((rows, per), lambda at: self._cell(at[0] * per + at[1] - lead + first, False, read))
+        return page.png()
+
+    def _cell(self, cell, viewed, read=()):
+        first, values = self._storage["first"], self._storage["values"]
+        if not 0 <= cell - first < len(values):
+            return "", None, False
+        tinted = viewed or cell in read
+        return number_text(values[cell - first]), _tint((cell - first) / len(values)) if tinted else CELL, False
+
+    def __repr__(self):
+        given, view = self._given, self._view
+        tensor = f"{given['library']} {given['dtype']} {view.shape}, strides {view.strides}, offset {view.offset}"
+        return f"{type(self).__name__}({tensor}, storage of {given['size']} cells)"
+
+    def close(self):
+        """End the panel and let the tensor go."""
+        super().close()
+        self._tensor = None
+
+
+class StrideVisualizer(StorageView):
+    """StorageView with operations: transpose, slice, expand, reshape ...; after each, view or copy, and why.
+
+    tensor: as for StorageView. Nothing is written to it. ops: operations to open with, as ("transpose", 0, 1), in the
+    form of `kit.arrays.strides.apply`; the trait `ops` follows the reader.
+
+    In the browser the operations follow the rules of kit.arrays. While a kernel is there, each is also done by the
+    tensor's own library, and whether it copied is what data_ptr says. A copy of more than 64 MiB is not made for that.
+    """
+
+    ops = traitlets.List(help="the operations so far: [name, argument, ...]").tag(sync=True)
+    _verdict = traitlets.Dict(help="what the library said to these ops").tag(sync=True)
+
+    def __init__(self, tensor, *, ops=(), title="", **kwargs):
+        if unknown := [name for name, *_ in ops if name not in strides.OPERATIONS]:
+            raise ValueError(f"ops: got {unknown[0]!r}, wanted {', '.join(strides.OPERATIONS)}")
+        super().__init__(tensor, title=title or "Strides", **kwargs)
+        self.observe(self._judge, "ops")
+        self.ops = [list(op) for op in ops]
+
+    def _judge(self, _):
+        if self._tensor is not None:
+            self._verdict = verdict(self._tensor, self.ops)
+
+
+def verdict(tensor, ops):
+    """What a tensor's own library makes of operations.
+
+    {"library", "ops", "steps": [{"shape", "strides", "offset", "copied", "address"}, ..., or last {"error"}]}, and
+    "write": {"changed": places} or {"error"} where several places of the result read one cell.
+    """
+    given, made = tensor, {"library": strides.library_of(tensor), "ops": ops, "steps": []}
+    for op in ops:
+        try:
+            result = _done(tensor, op)
+        except Exception as error:
+            made["steps"].append({"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"})
+            return made
+        made["steps"].append(_described(tensor, result))
+        tensor = result
+    if write := _written(given, ops):
+        made["write"] = write
+    return made
+
+
+def _done(tensor, op):
+    found = strides.memory(tensor)
+    with contextlib.suppress(ValueError, IndexError):  # where the rules find fault, the library shall say so itself
+        outcome = strides.apply(found.view, *op, library=found.library)
+        if outcome.copied and outcome.view.count * found.itemsize > MOST_COPIED:
+            raise MemoryError(f"a copy of {outcome.view.count * found.itemsize / 2**20:.0f} MiB was not made")
+    return strides.on_tensor(tensor, *op)
+
+
+def _described(before, after):
+    found = strides.memory(after)
+    return {
+        "shape": list(found.view.shape),
+        "strides": list(found.view.strides),
+        "offset": found.view.offset,
+        "copied": not strides.shares(before, after),
+        "address": str(found.address),
+    }
+
+
+def _written(tensor, ops):
+    """What writing one number does where places share its cell, tried on a copy of the storage; None where none do."""
+    found = strides.memory(tensor)
+    if found.size > MOST_CELLS or not found.view.count:
+        return None
+    spare = _copy(strides.storage_of(tensor))
+    result = strides.on_tensor(spare, "as_strided", found.view.shape, found.view.strides, found.view.offset)
+    for op in ops:
+        result = strides.on_tensor(result, *op)
+    view = strides.memory(result).view
+    if not 0 < view.count <= MOST_CELLS or len(set(view.cells())) == view.count:
+        return None
+    before, first = _copy(result), (0,) * len(view.shape)
+    try:
+        result[first] = 1 if before[first] == 0 else 0
+    except (RuntimeError, ValueError) as error:
+        return {"error": str(error).strip().splitlines()[0]}
+    return {"changed": int((result != before).sum())}
+
+
+def _copy(tensor):
+    return tensor.clone() if hasattr(tensor, "clone") else tensor.copy()
+
+
+def _window(tensor, found):
+    """{"first", "values"}: up to 10,000 cells of the storage as texts, from the line of the lowest cell read."""
+    first = 0
+    if found.size > MOST_CELLS and found.view.bounds:
+        per = max(1, strides.LINE // found.itemsize)
+        first = found.view.bounds[0] // per * per
+    return {"first": first, "values": texts(numbers(strides.storage_of(tensor)[first : first + MOST_CELLS]))}
+
+
+def _tint(share):
+    return tuple(round(255 * part) for part in colorsys.hls_to_rgb((0.6 + 0.72 * share) % 1, 0.88, 0.55))

@@ -1,0 +1,725 @@
+"""The array panels in Chromium, on a bare page: their rules against kit.arrays, the hand, the eye."""
+
+import json
+import random
+import re
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import expect
+
+from kit.arrays import broadcast, strides
+from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer
+from kit.panels._panel import source
+from tests.arrays.test_broadcast import PAIRS, SHAPES
+from tests.arrays.test_strides import drawn, start
+from tests.browser.pages import opened
+
+pytestmark = pytest.mark.browser
+
+
+# The rules
+
+
+@pytest.fixture
+def rules(browser):
+    """rules(file, names): the functions of a panel's module; called with Python values, they give them back."""
+    with opened(browser) as (page, errors):
+
+        def take(file, *names):
+            text = source("_draw.js", "_cells.js", file) + f"\nexport {{ {', '.join(names)} }};"
+            load = """async text => { window.rules = await import(
+              URL.createObjectURL(new Blob([text], { type: "text/javascript" }))); }"""
+            page.evaluate(load, text)
+            return lambda script, given=None: json.loads(
+                page.evaluate(f"given => JSON.stringify((({script}))(given))", given)
+            )
+
+        yield take
+        assert errors == []
+
+
+def test_the_joint_shape_the_words_and_the_mends_of_every_pair_are_those_of_kit_arrays(rules):
+    run = rules("broadcast.js", "alignedAxes", "jointShape", "whyNot", "mends")
+    got = run(
+        """shapes => shapes.flatMap(one => shapes.map(other => { const both = [one, other]; return {
+          axes: rules.alignedAxes(both).map(({ axis, sizes, joint, tags }) => [axis, sizes, joint, tags]),
+          joint: rules.jointShape(both), why: rules.whyNot(both), mends: rules.mends(both).map(Object.values) }; }))""",
+        SHAPES,
+    )
+    wanted = [
+        {
+            "axes": broadcast.axes(*pair),
+            "joint": broadcast.joint(*pair) if broadcast.joins(*pair) else None,
+            "why": broadcast.why_not(*pair),
+            "mends": broadcast.mends(*pair),
+        }
+        for pair in PAIRS
+    ]
+    assert len(got) == 85**2 and got == json.loads(json.dumps(wanted))
+
+
+def test_the_mends_of_three_operands_are_those_of_kit_arrays(rules):
+    run = rules("broadcast.js", "mends", "whyNot")
+    rng = random.Random(0)
+    triples = [rng.choices(SHAPES, k=3) for _ in range(1000)]
+    got = run(
+        "triples => triples.map(shapes => [rules.whyNot(shapes), rules.mends(shapes).map(Object.values)])", triples
+    )
+    assert got == json.loads(json.dumps([[broadcast.why_not(*t), broadcast.mends(*t)] for t in triples]))
+
+
+def test_what_a_cell_reads_and_feeds_is_that_of_kit_arrays_for_every_cell_of_every_pair(rules):
+    run = rules("broadcast.js", "sourceOf", "feeds", "cellsIn", "indices")
+    joined = [(one, broadcast.joint(one, other)) for one, other in PAIRS if broadcast.joins(one, other)]
+    got = run(
+        """joined => joined.map(([shape, joint]) => [
+          [...rules.indices(joint)].map(index => rules.sourceOf(index, shape)),
+          [...rules.indices(shape)].map(index => rules.cellsIn(rules.feeds(index, shape, joint)))])""",
+        joined,
+    )
+    for (shape, joint), (sources, fed) in zip(joined, got, strict=True):
+        assert sources == [list(broadcast.source(index, shape)) for index in np.ndindex(joint)]
+        wanted = [product(*broadcast.feeds(index, shape, joint)) for index in np.ndindex(shape)]
+        assert fed == [[list(cell) for cell in cells] for cells in wanted]
+
+
+def steps(library, chains, length=6):
+    """Random operations, each with the view it starts from and what kit.arrays says to it."""
+    rng = random.Random(library)
+    for _ in range(chains):
+        view, _ = start(rng, library)
+        for _ in range(length):
+            name, arguments = drawn(rng, view, view.count)
+            try:
+                outcome = strides.apply(view, name, *arguments, library=library)
+            except (ValueError, IndexError) as error:
+                yield view, [name, *arguments], str(error)
+                continue
+            yield view, [name, *arguments], outcome
+            if outcome.view.is_inside(view.count):
+                view = outcome.view
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_random_chains_of_operations_give_what_kit_arrays_gives(rules, library):
+    names = "applied isContiguous boundsOf cellOf indices limitsOf isInside".split()
+    run = rules("strides.js", *names)
+    asked = list(steps(library, 1000))
+    assert len(asked) == 6000 and 100 < sum(isinstance(said, str) for _, _, said in asked) < 3000
+    got = run(
+        """([library, asked]) => asked.map(([view, op]) => {
+          try {
+            const made = rules.applied(view, op, library), size = 40;
+            return [made, rules.isContiguous(made.view), rules.boundsOf(made.view),
+              [...rules.indices(made.view.shape)].map(index => rules.cellOf(made.view, index)),
+              rules.boundsOf(made.view) && rules.isInside(made.view, size)
+                ? rules.limitsOf(made.view, size, library) : null];
+          } catch (error) { return error.message; } })""",
+        [library, [[vars(view), op] for view, op, _ in asked]],
+    )
+    for (view, op, said), found in zip(asked, got, strict=True):
+        wanted = said
+        if not isinstance(said, str):
+            made = said.view
+            ends = strides.limits(made, 40, library) if made.bounds and made.is_inside(40) else None
+            wanted = [
+                {"view": vars(made), "copied": said.copied, "why": said.why},
+                *(made.is_contiguous, made.bounds, made.cells(), ends),
+            ]
+        assert found == json.loads(json.dumps(wanted)), f"{view} {op}"
+
+
+def test_loops_lines_and_misses_are_those_of_kit_arrays(rules):
+    run = rules("strides.js", "matmulReads", "linesRead", "missesOf")
+    cases = list(product(strides.ORDERS, (1, 3, 8, 9), (1, 4, 8), (4, 8), (1, 7, 16)))
+    got = run(
+        """cases => cases.map(([order, size, block, itemsize, capacity]) => {
+          const reads = rules.matmulReads(order, size, block), lines = rules.linesRead(reads, size, itemsize);
+          return [reads, lines, rules.missesOf(lines, capacity)]; })""",
+        cases,
+    )
+    for (order, size, block, itemsize, capacity), (reads, lines, missed) in zip(cases, got, strict=True):
+        wanted = list(strides.matmul_reads(order, size, block))
+        assert [("ABC"[matrix], row, column) for matrix, row, column in reads] == wanted
+        assert lines == strides.lines_read(wanted, size, itemsize)
+        assert missed == strides.misses(lines, capacity)
+
+
+# An array on the page
+
+
+class Array:
+    """One array of a panel: where its cells are, found by pointing everywhere, and how they look."""
+
+    def __init__(self, panel, number):
+        self.panel, self.page = panel, panel.page
+        self.over = panel.find(".kit-tiles canvas + canvas").nth(number)
+        self.base = panel.find(".kit-tiles canvas:first-child").nth(number)
+
+    @property
+    def said(self):
+        return self.panel.find(".kit-formula").first.inner_text()
+
+    def cells(self, step=12):
+        """{text of the formula: the middle of the points at which it is said}, in the order of pointing."""
+        self.over.scroll_into_view_if_needed()
+        found = self.over.evaluate(
+            """async (canvas, step) => {
+              const said = canvas.closest(".kit-panel").querySelector(".kit-formula"), found = {};
+              const box = canvas.getBoundingClientRect();
+              for (let y = 3; y < box.height; y += step) for (let x = 3; x < box.width; x += step) {
+                canvas.dispatchEvent(new PointerEvent("pointermove",
+                  { clientX: box.left + x, clientY: box.top + y, bubbles: true }));
+                await new Promise(requestAnimationFrame);
+                if (!said.querySelector(".kit-hint")) (found[said.innerText] ??= []).push([x, y]);
+              }
+              canvas.dispatchEvent(new PointerEvent("pointerleave"));
+              const middle = (points, way) => points.reduce((sum, point) => sum + point[way], 0) / points.length;
+              return Object.fromEntries(Object.entries(found).map(([text, all]) =>
+                [text, [middle(all, 0), middle(all, 1)]]));
+            }""",
+            step,
+        )
+        return {text.replace("\xa0", " "): tuple(place) for text, place in found.items()}
+
+    def point(self, place):
+        self.over.hover(position={"x": place[0], "y": place[1]})
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def pixels(self, canvas, place, side=1):
+        """The pixels around a place, (side, side, 4); through a copy, for reading slows a canvas."""
+        read = canvas.evaluate(
+            """(canvas, [x, y, side]) => {
+              const copy = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
+              copy.drawImage(canvas, -Math.floor(x - side / 2), -Math.floor(y - side / 2));
+              return [...copy.getImageData(0, 0, side, side).data]; }""",
+            [*place, side],
+        )
+        return np.array(read).reshape(side, side, 4)
+
+    def lit(self, place):
+        """How strongly a place is marked, from 0 to 255."""
+        return self.pixels(self.over, place)[0, 0, 3]
+
+    def is_solid(self, place):
+        """Whether the cell around a place is filled; a ghost has an outline and a number only."""
+        return bool((self.pixels(self.base, place, 9)[..., 3] == 255).all())
+
+
+def arrays(panel):
+    return [Array(panel, i) for i in range(panel.find(".kit-tiles").count())]
+
+
+# BroadcastVisualizer
+
+
+def test_pointing_at_every_result_cell_reads_the_formula_with_its_numbers(stage):
+    a, b = np.arange(12.0).reshape(3, 1, 4) / 4, torch.tensor([[2.0], [-3.0]])
+    panel = stage(BroadcastVisualizer(a, b, op="*"))
+    said = list(arrays(panel)[2].cells())
+    wanted = (a * b.numpy()).round(4)
+    text = lambda x: f"{x:.4g}".replace("-", "−")  # noqa: E731
+    assert sorted(said) == sorted(
+        f"(a * b)[{i}, {j}, {k}] = a[{i}, 0, {k}] * b[{j}, 0] = "
+        f"{text(a[i, 0, k])} * {text(b[j, 0].item())} = {text(wanted[i, j, k] + 0.0) if wanted[i, j, k] else '0'}"
+        for i, j, k in np.ndindex(3, 2, 4)
+    )
+
+
+def test_pointing_at_a_source_lights_what_it_feeds_and_nothing_else(stage):
+    panel = stage(BroadcastVisualizer((3, 1, 4), (2, 1)))
+    a, b, result = arrays(panel)
+    places = {
+        tuple(map(int, re.match(r"\(a \* b\)\[(\d), (\d), (\d)\]", text).groups())): place
+        for text, place in result.cells().items()
+    }
+    assert len(places) == 24
+    b.point(places[0, 1, 0])  # arrays of one shape have their cells in the same places
+    assert b.said == "b[1, 0] = 20 feeds 12 cells: (a * b)[:, 1, :]"
+    assert {index for index, place in places.items() if result.lit(place)} == {i for i in places if i[1] == 1}
+    a.point(places[2, 1, 3])  # a ghost: the same number as a[2, 0, 3]
+    assert a.said == "a[2, 0, 3] = 12 feeds 2 cells: (a * b)[2, :, 3]"
+    assert {index for index, place in places.items() if result.lit(place)} == {(2, 0, 3), (2, 1, 3)}
+    assert a.lit(places[2, 0, 3]) > a.lit(places[2, 1, 3]) > 0
+    assert not any(b.lit(place) for place in places.values())
+    panel.page.mouse.move(2, 2)
+    expect(panel.find(".kit-hint").first).to_be_visible()
+    assert not any(result.lit(place) for place in places.values())
+
+
+def test_copies_are_ghosts_and_stored_cells_are_solid(stage):
+    panel = stage(BroadcastVisualizer((3, 1, 4), (2, 1)))
+    a, b, result = arrays(panel)
+    places = {tuple(map(int, re.findall(r"\d+", text.split("]")[0]))): place for text, place in result.cells(8).items()}
+    assert len(places) == 24 and all(result.is_solid(place) for place in places.values())
+    assert {index for index, place in places.items() if a.is_solid(place)} == {i for i in places if i[1] == 0}
+    assert {index for index, place in places.items() if b.is_solid(place)} == {i for i in places if i[0] == i[2] == 0}
+
+
+def test_arrow_keys_walk_the_cells_as_they_lie(stage):
+    panel = stage(BroadcastVisualizer((3, 1, 4), (2, 1)))
+    result = arrays(panel)[2]
+    result.over.focus()
+    walked = []
+    for key in (
+        "ArrowRight",
+        *["ArrowRight"] * 4,
+        "ArrowDown",
+        "ArrowDown",
+        "ArrowLeft",
+        "End",
+        "ArrowRight",
+        "Home",
+        "ArrowUp",
+    ):
+        panel.page.keyboard.press(key)
+        panel.page.wait_for_timeout(40)
+        walked.append(tuple(map(int, re.findall(r"\d", result.said.split("]")[0]))))
+    assert walked[:5] == [(0, 0, 0), (0, 0, 1), (0, 0, 2), (0, 0, 3), (1, 0, 0)]  # into the next facet
+    assert walked[5:] == [(1, 1, 0), (1, 1, 0), (0, 1, 3), (2, 1, 3), (2, 1, 3), (0, 0, 0), (0, 0, 0)]
+    panel.page.keyboard.press("Escape")
+    expect(panel.find(".kit-hint").first).to_be_visible()
+
+
+def test_a_mismatch_is_said_in_words_and_a_click_on_a_mend_heals_it(stage):
+    panel = stage(BroadcastVisualizer((2, 3), (3, 4)))
+    alert = panel.find("[role=alert]")
+    expect(alert).to_contain_text("axis −1 does not fit: a has 3, b has 4; wanted equal sizes, or 1, or no such axis.")
+    assert panel.find(".kit-chip[data-tag=mismatch]").count() == 6
+    codes = [mend.code for mend in broadcast.mends((2, 3), (3, 4))]
+    assert panel.find(".kit-mend code").all_inner_texts() == codes and "a[:, :, None]" in codes
+    panel.find(".kit-mend", 0).filter(has_text="a[:, :, None]").click()
+    expect(alert).to_be_hidden()
+    assert panel.saved("shapes") == [[[2, 3, 1], [3, 4]]]
+    assert panel.find(".kit-joint").inner_text() == "(2, 3, 4)"
+    assert panel.find("input").first.input_value() == "2, 3, 1"
+
+
+def test_a_tensor_keeps_its_numbers_through_a_mend(stage):
+    a = torch.arange(12.0).reshape(4, 3) ** 2
+    panel = stage(BroadcastVisualizer(a, (3, 4), op="+"))
+    panel.find(".kit-mend").filter(has_text="a.swapaxes(0, 1)").click()
+    said = arrays(panel)[2].cells()
+    exchanged = a.T + 10 * torch.arange(1, 13).reshape(3, 4)
+    results = {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): float(text.split("= ")[-1]) for text in said}
+    assert results == {index: exchanged[index].item() for index in np.ndindex(3, 4)}
+
+
+def test_shapes_are_edited_by_typing_and_nonsense_is_not_sent(stage):
+    panel = stage(BroadcastVisualizer((3, 1), (4,)))
+    field = panel.find("input").nth(1)
+    field.fill("(2, 1, 5)")
+    assert panel.saved("shapes") == [[[3, 1], [2, 1, 5]]]
+    assert panel.find(".kit-joint").inner_text() == "(2, 3, 5)"
+    for typed in ("2, x", "-1", "1.5", "1, 1, 1, 1, 1, 1, 1"):
+        field.fill(typed)
+        assert field.get_attribute("aria-invalid") == "true"
+    assert len(panel.saved("shapes")) == 1
+    field.fill("")
+    assert panel.find(".kit-joint").inner_text() == "(3, 1)" and field.get_attribute("aria-invalid") == "false"
+    panel.find("button").filter(has_text="Reset").click()
+    assert field.input_value() == "4" and panel.find(".kit-joint").inner_text() == "(3, 4)"
+
+
+def test_the_kernel_changes_shapes_and_operation_too(stage):
+    panel = stage(BroadcastVisualizer((3, 1), (4,)))
+    panel.page.evaluate("kernel.set('shapes', [[2], [1]]); kernel.set('op', '**')")
+    assert panel.find(".kit-joint").inner_text() == "(2,)" and panel.find("select").input_value() == "**"
+    assert list(arrays(panel)[2].cells())[1] == "(a ** b)[1] = a[1] ** b[0] = 2 ** 10 = 1024"
+
+
+@pytest.mark.parametrize("op", ["+", "-", "*", "/", "**", "==", "<", ">"])
+def test_every_operation_computes_as_numpy_does(stage, op):
+    a, b = np.array([[1.5], [-2.0]]), np.array([2.0, -2.0, 3.0])
+    said = arrays(stage(BroadcastVisualizer(a, b, op=op)))[2].cells()
+    with np.errstate(all="ignore"):
+        wanted = eval(f"a {op} b")
+    for text in said:
+        index = tuple(map(int, re.findall(r"\d", text.split("]")[0])))
+        got = text.rsplit("= ", 1)[1].replace("−", "-")
+        assert (
+            got == str(wanted[index]).lower()
+            if wanted.dtype == bool
+            else float(got) == pytest.approx(wanted[index], rel=1e-3)
+        )
+    assert len(said) == 6
+
+
+def test_sizes_0_and_1_and_no_axes_are_right(stage):
+    panel = stage(BroadcastVisualizer((3, 1), (0,)))
+    assert panel.find(".kit-joint").inner_text() == "(3, 0)"
+    assert panel.find(".kit-none").all_inner_texts() == ["no cells: an axis has size 0"] * 3
+    assert "12 B stored; a copy at (3, 0): 0 B" in panel.find("dd").first.inner_text()
+    panel = stage(BroadcastVisualizer(torch.tensor(5.0), (1,)))
+    assert list(arrays(panel)[2].cells()) == ["(a * b)[0] = a * b[0] = 5 * 10 = 50"]
+
+
+def test_bytes_stored_stand_against_those_of_a_copy(stage):
+    panel = stage(BroadcastVisualizer(torch.zeros(1000, 1, dtype=torch.float64), (1, 3000)))
+    assert panel.find("dd").all_inner_texts() == [
+        "float64, 8000 B stored; a copy at (1000, 3000): 22.9 MiB; drawn up to (64, 128)",
+        "float32, 11.7 KiB stored; a copy at (1000, 3000): 11.4 MiB; drawn up to (64, 128)",
+        "3,000,000 numbers; drawn up to (64, 128)",
+    ]
+    assert pytest.approx(22.9, abs=0.05) == 8 * 1000 * 3000 / 2**20
+
+
+def test_an_axis_has_one_colour_in_every_view(stage):
+    panel = stage(BroadcastVisualizer((2, 1, 2, 1, 2, 1), (2, 1, 2, 1, 2)))
+    arrays(panel)[2].over.focus()
+    panel.page.keyboard.press("End")
+    panel.page.wait_for_timeout(60)
+    colours = """(node, axis) => [...node.querySelectorAll(".kit-axis-" + axis)].map(
+      each => getComputedStyle(each).getPropertyValue("--kit-axis"))"""
+    seen = [set(panel.find(".kit-panel").evaluate(colours, axis)) for axis in range(6)]
+    assert [len(each) for each in seen] == [1] * 6 and len(set.union(*seen)) == 6
+    ink = panel.find(".kit-formula .kit-axis-0").first.evaluate("node => getComputedStyle(node).color")
+    head = panel.find(".kit-head").last.evaluate("node => getComputedStyle(node).borderBottomColor")
+    assert ink == head
+
+
+def test_arrays_are_drawn_again_when_the_theme_changes(stage):
+    panel = stage(BroadcastVisualizer((2, 3), (3,)), color_scheme="light")
+    array = arrays(panel)[2]
+    place = (18 + 5, 18 + 5)  # in the first cell, beside the lines that measure the axes
+    light = array.pixels(array.base, place)[0, 0]
+    panel.page.emulate_media(color_scheme="dark")
+    panel.page.wait_for_timeout(200)
+    dark = array.pixels(array.base, place)[0, 0]
+    assert sum(light[:3]) > 600 and sum(dark[:3]) < 200
+
+
+def test_two_views_share_the_shapes_and_a_removed_one_leaves_nothing_behind(stage):
+    panel = stage(BroadcastVisualizer(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), (2, 3)))
+    before = panel.page.evaluate("listening()")
+    panel.open()
+    panel.find(".kit-mend").filter(has_text="a.swapaxes(0, 1)").first.click()
+    assert panel.find(".kit-joint", 1).inner_text() == "(2, 3)"
+    panel.find(".kit-tiles canvas + canvas", 1).nth(2).focus()
+    for _ in range(2):
+        panel.page.keyboard.press("ArrowRight")
+    expect(panel.find(".kit-formula", 1)).to_have_text("(a * b)[0, 1] = a[0, 1] * b[0, 1] = 3 * 20 = 60")
+    panel.page.evaluate("views[1].remove()")
+    assert panel.page.evaluate("listening()") == before
+    panel.page.evaluate("views[0].remove()")
+    assert panel.page.evaluate("listening()") == 0
+
+
+def test_a_removed_strides_view_leaves_nothing_behind(stage):
+    panel = stage(StrideVisualizer(torch.zeros(3)))
+    panel.page.evaluate("views[0].remove()")
+    assert panel.page.evaluate("listening()") == 0
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: BroadcastVisualizer((2, 3), (3, 4)),
+        lambda: BroadcastVisualizer((2, 1), (4,)),
+        lambda: StrideVisualizer(torch.arange(12.0).reshape(3, 4), ops=[("as_strided", (2, 2), (4, 1), 0)]),
+        lambda: StorageView(np.arange(6)),
+    ],
+    ids=["mismatch", "broadcast", "strides", "storage"],
+)
+@pytest.mark.parametrize("width", [420, 600, 1100])
+def test_all_that_takes_focus_keeps_its_keys_and_nothing_leaves_the_page(stage, make, width):
+    panel = stage(make(), viewport={"width": width, "height": 800})
+    if panel.find("details").count():
+        panel.find("summary").click()
+    panel.page.wait_for_timeout(100)
+    focusable = panel.page.evaluate("focusable()")
+    assert len(focusable) >= 2 and {kept for _, kept in focusable} == {"true"}
+    assert panel.page.evaluate("beyondTheEdge()") == []
+
+
+def test_assistive_technology_is_told_what_there_is(stage):
+    tree = stage(BroadcastVisualizer((3, 1), (4,))).find(".kit-panel").aria_snapshot()
+    for part in ('combobox "Operation"', 'textbox "Shape of a": 3, 1', 'application "a * b, shape 3 by 4', "status"):
+        assert part in tree
+    tree = stage(StrideVisualizer(torch.zeros(2, 3))).find(".kit-panel").aria_snapshot()
+    for part in (
+        'toolbar "Operations"',
+        'button "as_strided"',
+        'application "View, shape 2 by 3',
+        'application "Storage',
+    ):
+        assert part in tree
+
+
+def test_the_exported_page_works_without_a_kernel(browser, tmp_path):
+    made = {"b": BroadcastVisualizer((3, 1), (4,)), "s": StrideVisualizer(torch.arange(6.0).reshape(2, 3))}
+    with opened(browser, offline=True) as (page, errors):
+        page.goto(made["b"].export_html(tmp_path / "b.html").as_uri())
+        page.locator("input").first.fill("2, 1")
+        expect(page.locator(".kit-joint")).to_have_text("(2, 4)")
+        page.goto(made["s"].export_html(tmp_path / "s.html").as_uri())
+        page.get_by_role("button", name="transpose").click()
+        page.get_by_role("button", name="Apply").click()
+        expect(page.locator(".kit-verdict")).to_contain_text("by the rules of torch, no library asked")
+        assert errors == []
+
+
+# StorageView and StrideVisualizer
+
+
+def strided(panel):
+    view, stored, *_ = arrays(panel)
+    return view, stored
+
+
+def test_pointing_at_every_place_of_a_view_names_its_cell_address_and_number(stage):
+    tensor = torch.arange(24.0).reshape(4, 6).T[1::2]
+    view, _ = strided(stage(StorageView(tensor)))
+    assert sorted(view.cells()) == sorted(
+        f"view[{i}, {j}] → 1 + {i}·2 + {j}·6 = cell {1 + 2 * i + 6 * j}, "
+        f"address {hex(tensor[i, j].data_ptr())}: {int(tensor[i, j])}"
+        for i, j in np.ndindex(3, 4)
+    )
+
+
+def test_pointing_at_a_storage_cell_lights_every_place_that_reads_it(stage):
+    tensor = torch.arange(5.0).unfold(0, 3, 1)  # the middle cell is read from three windows
+    view, stored = strided(stage(StorageView(tensor)))
+    places = {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): place for text, place in view.cells().items()}
+    cells = {
+        int(re.match(r"cell (\d+)", text)[1]): place for text, place in stored.cells().items() if ", address" in text
+    }
+    assert sorted(cells) == [0, 1, 2, 3, 4] and len(places) == 9
+    for cell, place in cells.items():
+        stored.point(place)
+        assert {index for index, where in places.items() if view.lit(where)} == {i for i in places if sum(i) == cell}
+    view.point(places[1, 1])
+    assert {cell for cell, where in cells.items() if stored.lit(where)} == {2}
+    assert "3 places of the view read it" in view.said
+    assert view.lit(places[1, 1]) > view.lit(places[0, 2]) > 0
+
+
+def test_a_cell_and_the_places_that_read_it_have_one_colour(stage):
+    view, stored = strided(stage(StorageView(np.broadcast_to(np.arange(4.0), (3, 4)))))
+
+    def colours(array):
+        """(number, the colour that most of its cell has) of each cell."""
+        for text, place in array.cells().items():
+            if number := re.search(r"address.*: (\d)", text):
+                pixels = [tuple(pixel) for pixel in array.pixels(array.base, place, 13).reshape(-1, 4).tolist()]
+                yield number[1], max(set(pixels), key=pixels.count)
+
+    seen = dict(colours(stored))
+    assert len(seen) == len(set(seen.values())) == 4
+    viewed = list(colours(view))
+    assert len(viewed) == 12 and set(viewed) == set(seen.items())
+
+
+def facts(panel):
+    return dict(
+        zip(panel.find(".kit-facts dt").all_inner_texts(), panel.find(".kit-facts dd").all_inner_texts(), strict=True)
+    )
+
+
+def test_the_facts_are_those_of_the_tensor(stage):
+    array = np.arange(24, dtype=np.int16).reshape(4, 6)[::-1, 1:]
+    found = facts(stage(StorageView(array)))
+    assert found.pop("storage") == f"48 B at {hex(array.base.ctypes.data)}"
+    assert found == {
+        "shape": "(4, 5)",
+        "strides": "(-6, 1)",
+        "in bytes": str(array.strides),
+        "offset": "19 (38 B)",
+        "contiguous": "no",
+        "reads": "20 of 24 cells",
+    }
+
+
+def test_rows_of_the_storage_are_cache_lines_at_their_addresses(stage):
+    array = np.arange(40.0)
+    _, stored = strided(stage(StorageView(array), viewport={"width": 1100, "height": 800}))
+    lines = {}
+    for text, (_, y) in stored.cells().items():
+        if match := re.match(r"cell (\d+), address (0x[0-9a-f]+): ", text):
+            assert int(match[2], 16) == array.ctypes.data + 8 * int(match[1])
+            lines.setdefault(int(match[2], 16) // 64, set()).add(round(y / 26))
+    assert len(lines) >= 5 and all(len(rows) == 1 for rows in lines.values())
+    assert len(set.union(*lines.values())) == len(lines)
+
+
+def done(panel, name, **values):
+    """Press an operation's button, type its arguments and apply it."""
+    panel.page.get_by_role("button", name=name, exact=True).click()
+    for label, value in values.items():
+        panel.find(f".kit-form input[aria-label={label}]").first.fill(value)
+    if panel.find(".kit-form").is_visible():
+        panel.page.keyboard.press("Enter")
+    panel.page.wait_for_timeout(120)
+
+
+def test_buttons_make_a_chain_that_is_written_sent_and_undone(stage):
+    panel = stage(StrideVisualizer(torch.arange(24.0).reshape(4, 6)))
+    done(panel, "transpose")
+    done(panel, "slice", start="1", stop="", step="2")
+    done(panel, "reshape", shape="2, 6")
+    assert panel.find(".kit-code").inner_text() == "t.transpose(0, 1)[1::2].reshape(2, 6)"
+    ops = [["transpose", 0, 1], ["slice", 0, 1, None, 2], ["reshape", [2, 6]]]
+    assert panel.saved("ops")[-1] == ops
+    wanted = torch.arange(24.0).reshape(4, 6).transpose(0, 1)[1::2].reshape(2, 6)
+    said = strided(panel)[0].cells()
+    numbers = {re.match(r"view\[(\d), (\d)\]", text).groups(): float(re.search(r": (\d+)", text)[1]) for text in said}
+    assert numbers == {(str(i), str(j)): wanted[i, j].item() for i, j in np.ndindex(2, 6)}
+    assert (
+        panel.find(".kit-badge").inner_text() == "copy"
+        and "no library asked" in panel.find(".kit-verdict").inner_text()
+    )
+    panel.find("button").filter(has_text="Undo").click()
+    panel.page.wait_for_timeout(120)
+    assert panel.saved("ops")[-1] == ops[:2] and panel.find(".kit-badge").inner_text() == "view"
+    panel.find("button").filter(has_text="Reset").click()
+    expect(panel.find(".kit-verdict")).to_be_hidden()
+
+
+def test_a_flipped_copy_holds_the_numbers_in_torchs_own_order(stage):
+    """torch lays the copy of a transposed tensor out transposed again: the numbers of the storage are in that order."""
+    tensor = torch.arange(12.0).reshape(3, 4)
+    panel = stage(StrideVisualizer(tensor, ops=[("transpose", 0, 1), ("flip", 0)]))
+    flipped = tensor.T.flip(0)
+    _, stored = strided(panel)
+    cells = dict(re.match(r"cell (\d+), .*: (\d+)", text).groups() for text in stored.cells() if ", address" in text)
+    assert [int(cells[str(cell)]) for cell in range(12)] == strides.storage_of(flipped).tolist()
+
+
+def test_the_librarys_word_stands_beside_the_view(stage):
+    tensor = torch.arange(12.0).reshape(3, 4)
+    panel = stage(StrideVisualizer(tensor, ops=[("transpose", 0, 1)]))
+    assert panel.find(".kit-verdict").inner_text().replace("\n", " ") == (
+        "viewThe strides change places; no number moves. "
+        f"torch says: the same storage, data_ptr {hex(tensor.untyped_storage().data_ptr())}"
+    )
+    done(panel, "view", shape="12")
+    expect(panel.find(".kit-badge")).to_have_text("error")
+    expect(panel.find(".kit-verdict")).to_contain_text("axis 0 steps by 1, not by the 12 that would join 1")
+    ops = [["transpose", 0, 1], ["view", [12]]]
+    from kit.panels.strides import verdict
+
+    panel.page.evaluate("said => kernel.set('_verdict', said)", verdict(tensor, ops))
+    expect(panel.find(".kit-verdict")).to_contain_text("torch: RuntimeError: view size is not compatible")
+
+
+def test_what_numpy_flips_is_a_view_with_a_negative_stride_and_torch_copies(stage):
+    numpy = stage(StrideVisualizer(np.arange(6), ops=[("flip", 0)]))
+    assert (numpy.find(".kit-badge").inner_text(), facts(numpy)["strides"]) == ("view", "(-1,)")
+    ours = stage(StrideVisualizer(torch.arange(6), ops=[("flip", 0)]))
+    assert (ours.find(".kit-badge").inner_text(), facts(ours)["strides"]) == ("copy", "(1,)")
+    assert "Torch has no negative strides" in ours.find(".kit-verdict").inner_text()
+
+
+def test_the_hazard_of_writing_through_expand_is_shown_as_the_library_tried_it(stage):
+    panel = stage(StrideVisualizer(torch.arange(4.0), ops=[("expand", (3, 4))]))
+    assert "12 places, 4 cells." in panel.find(".kit-hazard").inner_text()
+    assert "it changed 3 places at once" in panel.find(".kit-hazard").inner_text()
+    panel = stage(StrideVisualizer(np.arange(4.0), ops=[("expand", (3, 4))]))
+    assert "numpy refuses: assignment destination is read-only" in panel.find(".kit-hazard").inner_text()
+    panel = stage(StrideVisualizer(torch.arange(4.0), ops=[("slice", 0, 0, 4, 2)]))
+    expect(panel.find(".kit-hazard")).to_be_hidden()
+
+
+def ends(panel):
+    return {
+        slider.get_attribute("aria-label"): (
+            slider.get_attribute("min"),
+            slider.get_attribute("max"),
+            slider.input_value(),
+        )
+        for slider in panel.find(".kit-sliders input[type=range]").all()
+    }
+
+
+def test_sliders_stay_inside_the_storage_until_they_are_let_out(stage):
+    panel = stage(StrideVisualizer(torch.arange(12.0), ops=[("as_strided", (3, 2), (2, 1), 1)]))
+    limits = strides.limits(strides.View((3, 2), (2, 1), 1), 12)
+    wanted = {
+        **{f"size {axis}": ("1", str(most), str((3, 2)[axis])) for axis, most in enumerate(limits["shape"])},
+        **{f"stride {k}": (str(low), str(high), str((2, 1)[k])) for k, (low, high) in enumerate(limits["strides"])},
+        "offset": ("0", "6", "1"),
+    }
+    assert ends(panel) == wanted
+    offset = panel.find("input[aria-label=offset]")
+    offset.focus()
+    panel.page.keyboard.press("End")
+    panel.page.wait_for_timeout(120)
+    assert panel.saved("ops")[-1] == [["as_strided", [3, 2], [2, 1], 6]] and facts(panel)["offset"] == "6 (24 B)"
+    assert panel.find(".kit-badge").inner_text() == "view"
+    panel.find(".kit-red input").check()
+    offset.focus()
+    panel.page.keyboard.press("End")
+    expect(panel.find(".kit-badge")).to_have_text("out of bounds")
+    assert "cells 18 to 23 of a storage of 12" in panel.find(".kit-verdict").inner_text()
+    view, _ = strided(panel)
+    assert all("outside the storage: memory that is not this tensor's" in text for text in view.cells())
+
+
+def test_the_loops_count_the_misses_of_kit_arrays(stage):
+    panel = stage(StrideVisualizer(torch.zeros(2)), viewport={"width": 1100, "height": 900})
+    panel.find("summary").click()
+    for capacity in (16, 8, 64):
+        panel.find("select").select_option(str(capacity))
+        panel.page.wait_for_timeout(100)
+        wanted = [
+            sum(strides.misses(strides.lines_read(strides.matmul_reads(order, 16, 8), 16, 8), capacity))
+            for order in ("ijk", "ikj", "blocked")
+        ]
+        assert panel.find(".kit-order span").all_inner_texts() == [f"{count:,} misses" for count in wanted]
+    panel.find("button").filter(has_text="ikj").click()
+    panel.find("input[aria-label=Read]").focus()
+    panel.page.keyboard.press("End")
+    expect(panel.find(".kit-loops .kit-formula")).to_contain_text(
+        "read 12,288 of 12,288: C[15, 15], in the cache; 96 misses so far"
+    )
+
+
+# Time
+
+
+def test_hovering_and_sliding_over_ten_thousand_cells_takes_less_than_a_frame(stage):
+    """The time of Chromium's main thread for an input, from its event to its drawing; other processes do not count."""
+    broadcasting = BroadcastVisualizer((100, 1), (100,))
+    striding = StrideVisualizer(torch.rand(100, 101), ops=[("as_strided", (100, 100), (100, 1), 0)])
+    for panel, number, script in [(broadcasting, 2, WANDER), (striding, 0, WANDER), (striding, 0, SLIDE)]:
+        put = stage(panel, viewport={"width": 1100, "height": 900})
+        put.page.wait_for_timeout(300)
+        busy = processor_time(put.page)
+        before = busy()
+        arrays(put)[number].over.evaluate(script)
+        spent = (busy() - before) / 80
+        put.page.evaluate("document.querySelector('.kit-terms').dispatchEvent(new PointerEvent('pointerleave'))")
+        times = put.page.evaluate("log").pop()["state"]["_timing"]
+        assert times["moves"] >= 60 and spent <= 0.016, (spent, times)
+
+
+WANDER = """async canvas => {
+  const box = canvas.getBoundingClientRect();
+  for (let i = 0; i < 80; i++) {
+    canvas.dispatchEvent(new PointerEvent("pointermove", { bubbles: true,
+      clientX: box.left + 25 + 5 * i % (box.width - 50), clientY: box.top + 30 + 7 * i % (box.height - 60) }));
+    await new Promise(done => setTimeout(done, 40));
+  } }"""
+
+SLIDE = """async () => {
+  const slider = document.querySelector("input[aria-label=offset]");
+  for (let i = 0; i < 80; i++) {
+    slider.value = i;
+    slider.dispatchEvent(new Event("input"));
+    await new Promise(done => setTimeout(done, 40));
+  } }"""
+
+
+def processor_time(page):
+    """A function that gives the seconds of processor time the page's main thread has spent on tasks."""
+    client = page.context.new_cdp_session(page)
+    client.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def busy():
+        metrics = client.send("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+    return busy

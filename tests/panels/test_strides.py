@@ -1,0 +1,150 @@
+"""StorageView and StrideVisualizer seen from Python: what they send, what the library says, what they refuse."""
+
+import gc
+import io
+import json
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kit.panels import StorageView, StrideVisualizer
+from kit.panels.strides import verdict
+
+
+def test_the_browser_is_sent_the_whole_small_storage_and_how_the_view_reads_it():
+    tensor = torch.arange(24, dtype=torch.float64).reshape(4, 6)[1:, ::2]
+    panel = StorageView(tensor)
+    assert panel._given == {
+        "library": "torch",
+        "dtype": "float64",
+        "itemsize": 8,
+        "size": 24,
+        "shape": [3, 3],
+        "strides": [6, 2],
+        "offset": 6,
+        "address": str(tensor.untyped_storage().data_ptr()),
+        "device": "",
+    }
+    assert panel._storage == {"first": 0, "values": [repr(float(i)) for i in range(24)]}
+
+
+@pytest.mark.parametrize("make", [np.arange, torch.arange])
+def test_of_a_large_storage_the_part_that_is_read_is_sent(make):
+    panel = StorageView(make(1_000_000)[500_001:500_011])
+    assert panel._storage["first"] == 500_000 and panel._storage["values"][:2] == ["500000", "500001"]
+    assert len(panel._storage["values"]) == 10_000 and len(panel._static()) < 200_000
+
+
+def test_nested_lists_and_single_numbers_become_arrays():
+    assert StorageView([[1, 2], [3, 4]])._given["shape"] == [2, 2]
+    assert StorageView(5.0)._storage["values"] == ["5.0"]
+
+
+def made(tensor, *ops):
+    return StrideVisualizer(tensor, ops=ops)._verdict
+
+
+def test_the_verdict_is_the_librarys_own_data_ptr():
+    tensor = torch.arange(12.0).reshape(3, 4)
+    found = made(tensor, ("transpose", 0, 1), ("reshape", (12,)), ("view", (4, 3)))
+    assert [step["copied"] for step in found["steps"]] == [False, True, False]
+    storage = str(tensor.untyped_storage().data_ptr())
+    assert [step["address"] == storage for step in found["steps"]] == [True, False, False]
+    assert found["steps"][0]["strides"] == [1, 4] and found["library"] == "torch"
+
+
+def test_the_verdict_follows_the_readers_operations():
+    panel = StrideVisualizer(np.arange(6))
+    panel.comm.choose(ops=[["flip", 0], ["reshape", [2, 3]]])
+    assert [step["strides"] for step in panel._verdict["steps"]] == [[-1], [-3, -1]]
+    assert panel.comm.named("update")[-1][0]["_verdict"]["ops"] == [["flip", 0], ["reshape", [2, 3]]]
+
+
+def test_what_the_library_refuses_is_said_in_its_words():
+    found = made(torch.arange(12.0).reshape(3, 4), ("transpose", 0, 1), ("view", (12,)), ("flip", 0))
+    assert len(found["steps"]) == 2
+    assert found["steps"][1]["error"].startswith("RuntimeError: view size is not compatible with input tensor's size")
+
+
+@pytest.mark.parametrize("op", [["__class__"], ["numpy"], ["fill_", 0], ["backward"], [], ["slice"], ["expand", "x"]])
+def test_only_operations_are_run_whatever_the_browser_asks(op):
+    tensor = torch.ones(3)
+    panel = StrideVisualizer(tensor)
+    panel.comm.choose(ops=[op])
+    assert "error" in panel._verdict["steps"][0] and tensor.tolist() == [1, 1, 1]
+
+
+def test_an_operation_that_is_none_is_refused_at_once():
+    with pytest.raises(ValueError, match="ops: got 'ravel', wanted transpose, permute, slice"):
+        StrideVisualizer(np.arange(3), ops=[("ravel",)])
+
+
+def test_reading_outside_is_refused_and_a_great_copy_is_not_made():
+    outside = made(np.arange(4), ("as_strided", (5,), (1,), 0))
+    assert "outside the storage; it was not run" in outside["steps"][0]["error"]
+    great = made(torch.zeros(1), ("expand", (10_000, 10_000)), ("contiguous",))
+    assert great["steps"][0]["copied"] is False
+    assert great["steps"][1]["error"] == "MemoryError: a copy of 381 MiB was not made"
+
+
+def test_writing_through_shared_cells_is_tried_on_a_copy_only():
+    tensor, array = torch.zeros(4), np.zeros(4)
+    assert made(tensor, ("expand", (3, 4)))["write"] == {"changed": 3}
+    assert made(array, ("expand", (3, 4)))["write"] == {"error": "assignment destination is read-only"}
+    assert made(torch.zeros(5), ("unfold", 0, 3, 1), ("flip", 0)).get("write") is None  # torch's flip copied
+    assert made(np.zeros(5), ("as_strided", (3, 3), (1, 1), 0), ("flip", 0))["write"] == {"changed": 3}
+    assert "write" not in made(tensor, ("slice", 0, 0, 4, 2))
+    assert made(torch.zeros(4, dtype=torch.bool), ("expand", (2, 4)))["write"] == {"changed": 2}
+    assert tensor.tolist() == array.tolist() == [0] * 4
+
+
+def test_a_tensor_that_wants_gradients_is_left_alone():
+    tensor = torch.ones(2, 3, requires_grad=True)
+    assert made(tensor, ("transpose", 0, 1), ("contiguous",))["steps"][1]["copied"] is True
+    assert made(tensor[0], ("expand", (2, 3)))["write"] == {"changed": 2}
+    assert tensor.grad is None and tensor.tolist() == [[1] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("tensor", "error", "words"),
+    [
+        (torch.eye(2).to_sparse(), TypeError, "tensor: got a sparse tensor, wanted a dense one"),
+        (torch.zeros(2, device="meta"), TypeError, "the meta device, which has no storage"),
+        (np.array([None]), TypeError, "an array of object, wanted numbers"),
+        ([[1], [2, 3]], ValueError, "tensor: got lists of different lengths, wanted rows of equal length"),
+        (torch.zeros((1,) * 7), ValueError, "tensor: got 7 axes, wanted at most 6"),
+        ("text", TypeError, "tensor: got str, wanted a torch tensor or a numpy array"),
+        ((2, 3), TypeError, "tensor: got tuple"),
+    ],
+)
+def test_what_has_no_storage_is_refused_in_words(tensor, error, words):
+    for panel in (StorageView, StrideVisualizer):
+        with pytest.raises(error, match=words):
+            panel(tensor)
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(0, 3), np.zeros(()), torch.zeros((2,) * 6), np.arange(300.0)[::-3]])
+def test_without_a_browser_there_is_a_picture(tensor):
+    for panel in (StorageView(tensor), StrideVisualizer(tensor)):
+        data = panel._static()
+        picture = np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+        assert len(data) <= 200_000 and (picture < 128).any() and (picture[-6:] == 255).all()
+
+
+def test_a_closed_panel_lets_its_tensor_go():
+    tensor = torch.zeros(3)
+    panel, gone = StrideVisualizer(tensor), weakref.ref(tensor)
+    panel.close()
+    del tensor
+    gc.collect()
+    assert gone() is None
+    panel.ops = [["flip", 0]]  # whatever arrives late changes nothing
+    assert panel._verdict == {}
+
+
+def test_a_verdict_is_plain_json():
+    found = verdict(np.arange(6).reshape(2, 3), [["transpose", 0, 1]])
+    assert json.loads(json.dumps(found)) == found
