@@ -4,6 +4,20 @@
 const floats = view => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const logSnr = alphaBar => Math.log(alphaBar / (1 - alphaBar));
 
+// Means along the middle axis of data (outer, from, inner), over `to` equal stretches of it, which may share values.
+function means(data, outer, from, to, inner) {
+  const out = new Float32Array(outer * to * inner), size = from / to;
+  for (let i = 0; i < to; i++) {
+    for (let k = Math.floor(i * size); k < Math.min(from, (i + 1) * size); k++) {
+      const share = (Math.min((i + 1) * size, k + 1) - Math.max(i * size, k)) / size;
+      for (let o = 0; o < outer; o++) {
+        for (let n = 0; n < inner; n++) out[(o * to + i) * inner + n] += share * data[(o * from + k) * inner + n];
+      }
+    }
+  }
+  return out;
+}
+
 // Stands where Frames stand, but every picture is there at once, made when it is asked for: in byte
 // [channel, pixel] stands 255 (signal seen_x0 + noise seen_eps + offset), the operands as they are seen.
 class Forward {
@@ -14,7 +28,8 @@ class Forward {
     this.planes = [floats(x0), floats(eps)];
     this.values = [floats(values_x0), floats(values_eps)];
     this.offset = Array.from({ length: 3 }, (_, c) => offset[c % offset.length]);
-    this.starts = Array.from({ length: 3 }, (_, c) => c % offset.length * this.area);
+    this.channels = offset.length;
+    this.small = {};
     this.surfaces = this.levels.map(() => undefined);
   }
 
@@ -45,13 +60,28 @@ class Forward {
   has() { return true; }
   hasStep() { return true; }
   move() {}
-  close() { this.surfaces = this.planes = this.values = []; }
+  close() { this.surfaces = this.planes = this.values = []; this.small = {}; }
 
-  bitmap(track, step) {
-    const surface = this.surfaces[track] ??= this.#surface(this.width, this.height);
-    this.#fill(surface.image.data, this.mix(track, step));
+  // x_t as large as the canvas, which is smaller than the picture where there is not the room.
+  bitmap(track, step, { width, height }) {
+    let surface = this.surfaces[track];
+    if (surface?.canvas.width !== width || surface.canvas.height !== height) {
+      surface = this.surfaces[track] = this.#surface(width, height);
+    }
+    this.#fill(surface.image.data, this.#shrunk(width, height), this.mix(track, step));
     surface.context.putImageData(surface.image, 0, 0);
     return surface.canvas;
+  }
+
+  // The operands at a smaller size. A mean is linear: that of x_t is x_t of the means, and fewer values are mixed.
+  #shrunk(width, height) {
+    const { width: w, height: h, channels } = this;
+    if (width === w && height === h) return this.planes;
+    if (this.small.width !== width || this.small.height !== height) {
+      const planes = this.planes.map(plane => means(means(plane, channels * h, w, width, 1), channels, h, height, width));
+      this.small = { width, height, planes };
+    }
+    return this.small.planes;
   }
 
   // A thumbnail of the chosen schedule: some of x_t's own pixels, for a mean of many would lose the noise.
@@ -60,11 +90,12 @@ class Forward {
     const [w, h] = [this.width, this.height].map(length => Math.max(1, Math.round(length * scale)));
     const image = new ImageData(w, h), alphaBar = this.alphaBar(step), { offset } = this;
     const [signal, noise] = [255 * Math.sqrt(alphaBar), 255 * Math.sqrt(1 - alphaBar)], [x0, eps] = this.planes;
+    const starts = this.#starts(this.area);
     for (let p = 0; p < w * h; p++) {
       const row = Math.floor((Math.floor(p / w) + 0.5) * this.height / h);
       const from = row * this.width + Math.floor((p % w + 0.5) * this.width / w);
       for (let c = 0; c < 3; c++) {
-        const at = this.starts[c] + from;
+        const at = starts[c] + from;
         image.data[4 * p + c] = signal * x0[at] + noise * eps[at] + 255 * offset[c];
       }
       image.data[4 * p + 3] = 255;
@@ -79,9 +110,12 @@ class Forward {
     return { canvas, context, image };
   }
 
-  #fill(bytes, { factors, offset }) {
-    const [x0, eps] = this.planes, [signal, noise] = factors.map(factor => 255 * factor);
-    const [red, green, blue] = this.starts, [r, g, b] = offset.map(grey => 255 * grey), { area } = this;
+  // Where red, green and blue begin in a plane.
+  #starts(area) { return [0, 1, 2].map(c => c % this.channels * area); }
+
+  #fill(bytes, [x0, eps], { factors, offset }) {
+    const area = bytes.length / 4, [signal, noise] = factors.map(factor => 255 * factor);
+    const [red, green, blue] = this.#starts(area), [r, g, b] = offset.map(grey => 255 * grey);
     for (let p = 0, out = 0; p < area; p++, out += 4) {
       bytes[out] = signal * x0[red + p] + noise * eps[red + p] + r;
       bytes[out + 1] = signal * x0[green + p] + noise * eps[green + p] + g;

@@ -557,7 +557,7 @@ class View {
   // True once the picture shown is the one wanted. Until it is decoded, the one before stays.
   #draw({ canvas, frame, figure, track }, step) {
     if (this.#shown[track] === step || figure.hidden) return true;
-    const { frames } = this.playhead, bitmap = frames.bitmap(track, step);
+    const { frames } = this.playhead, bitmap = frames.bitmap(track, step, canvas);
     const missing = !frames.has(track, step);
     if (!missing && !bitmap) return false;
     frame.classList.toggle("kit-missing", missing);

@@ -105,6 +105,22 @@ def test_grey_pictures_and_channels_without_a_decoder_are_grey(stage):
     assert_shows(stage(forward(COSINE, x0, eps)), np.repeat(0.5 + np.hstack(latent)[None] / 6, 3, 0))
 
 
+def overlap(fine, coarse):
+    """(coarse, fine): the share that each of `fine` equal stretches has in each of `coarse`."""
+    edges, ends = np.arange(fine) / fine, (np.arange(coarse) / coarse)[:, None]
+    return np.clip(np.minimum(edges + 1 / fine, ends + 1 / coarse) - np.maximum(edges, ends), 0, None) * coarse
+
+
+def test_where_there_is_no_room_each_pixel_shown_is_the_mean_of_x_t_over_its_area(stage):
+    x0, eps = RNG.random((3, 300, 200)), RNG.standard_normal((3, 300, 200))
+    panel = stage(forward(SCHEDULES, x0, eps), viewport={"width": 640, "height": 800})
+    height, width = pixels(panel).shape[1:]
+    assert 100 < width < 200 and height == round(1.5 * width)
+    for number, schedule in enumerate(SCHEDULES.values()):
+        mean = overlap(300, height) @ x_t(schedule[50], x0, eps) @ overlap(200, width).T
+        assert_shows(panel, (mean + 1) / 2, number)
+
+
 def test_readings_are_those_of_the_chosen_schedule(stage):
     panel = stage(with_traits(forward(), schedule="whole"))
     go(panel, 99)

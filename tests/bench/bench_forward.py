@@ -1,0 +1,102 @@
+"""The computed scrubber in JupyterLab: input to paint at 512 x 512, slow handlers, Stop, fifty panels; with bars."""
+
+import tempfile
+
+import numpy as np
+
+from kit.__main__ import chromium
+from tests.browser.drive import CYCLES, SETUP, SLOW, STREAM, drag, settled
+from tests.browser.lab import Lab, Notebook
+from tests.browser.pages import launched, opened
+
+PANEL = (
+    "panel = NoiseScrubber.forward(rng.random((3, 512, 512)), rng.standard_normal((3, 512, 512)), {schedules})\npanel"
+)
+SCHEDULES = {"one schedule": "levels", "four side by side": "{str(k): levels**k for k in (1, 2, 3, 4)}"}
+VIEWPORT = {"width": 1200, "height": 1300}
+EMPTY = """async count => {
+  const times = [];
+  for (let i = 0; i < count; i++) {
+    const since = performance.now();
+    await new Promise(done => requestAnimationFrame(() => {
+      const channel = new MessageChannel();
+      channel.port1.onmessage = () => { times.push(performance.now() - since); done(); };
+      channel.port2.postMessage(0);
+    }));
+    await new Promise(done => setTimeout(done, 17));
+  }
+  return times;
+}"""
+
+
+def row(what, threads, measured, bar):
+    return {"what": what, "comms on": threads, "measured": measured, "bar": bar}
+
+
+def painted(page, lab, name, threads):
+    """Rows of the time from an input to its picture's drawing, and of what the kernel heard meanwhile."""
+    for what, schedules in SCHEDULES.items():
+        notebook = Notebook(page, lab, lab.write(f"{name}.ipynb", SETUP, PANEL.format(schedules=schedules)))
+        notebook.run()
+        notebook.panel()
+        page.wait_for_timeout(2000)
+        p50, p95 = np.percentile(page.evaluate(EMPTY, 100), [50, 95])
+        yield row(f"an empty frame (the floor of {what})", threads, f"p50 {p50:.1f}, p95 {p95:.1f} ms", "")
+        seen = drag(page, 5)
+        page.wait_for_timeout(500)
+        stats = notebook.ask("panel.stats()")
+        measured = f"p50 {stats['p50_ms']:.1f}, p95 {stats['p95_ms']:.1f} ms of {stats['moves']}"
+        yield row(f"drag at 512 x 512, {what}", threads, measured, "p95 <= 16 ms")
+        yield row("messages to the kernel in that drag", threads, len(seen["between"]), "0")
+        notebook.close()
+
+
+def handled(page, lab, name, threads):
+    """The row of a handler of 100 ms that observes `live` during a drag of 3 s at 60 Hz."""
+    notebook = Notebook(page, lab, lab.write(f"{name}.ipynb", SETUP, "panel = forward(512)\npanel" + SLOW, "panel"))
+    notebook.run()
+    notebook.panel()
+    seconds, calls, _ = settled(notebook, drag(page, 3)["released"])
+    yield row("settled after 3 s at 60 Hz, handler of 100 ms", threads, f"{seconds:.2f} s, {calls} calls", "<= 0.4 s")
+    notebook.close()
+
+
+def stopped(page, lab, name, threads):
+    """The row of steps begun after Stop was clicked, of 0.6 s each."""
+    notebook = Notebook(page, lab, lab.write(f"{name}.ipynb", SETUP, STREAM))
+    notebook.run()
+    page.wait_for_function("document.querySelector('.kit-slider')?.getAttribute('aria-valuenow') === '2'")
+    clicked = page.evaluate("Date.now() / 1000")
+    notebook.panel().locator(".kit-stop").click()
+    page.wait_for_selector(".kit-state:text('stopped')")
+    late = sum(time > clicked for time in notebook.ask("begun"))
+    yield row("steps begun after Stop", threads, late, "<= 1")
+    notebook.close()
+
+
+def forgotten(page, lab, name, threads):
+    """Rows of fifty panels shown and closed: how many live on, how the kernel's memory grew."""
+    notebook = Notebook(page, lab, lab.write(f"{name}.ipynb", SETUP, "forward(256)", CYCLES))
+    notebook.run()
+    memory, alive = notebook.ask("memory"), notebook.ask("sum(ref() is not None for ref in alive)")
+    yield row("alive of 50 panels closed", threads, alive, "0")
+    yield row("memory after 50 panels less that after 10", threads, f"{memory[-1] - memory[9]:+.1f} MB", "within 10 MB")
+    notebook.close()
+
+
+def run():
+    """Measure all on one page, in JupyterLab with comms on subshells' threads and on the main one."""
+    if not chromium():
+        raise SystemExit("bench forward: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser:
+        for subshells in (True, False):
+            threads = "subshells" if subshells else "the main thread"
+            lab = Lab(f"{folder}/{subshells}", subshells=subshells)
+            try:
+                with opened(browser, viewport=VIEWPORT) as (page, _):
+                    for measure in (painted, handled, stopped, forgotten):
+                        rows += measure(page, lab, measure.__name__, threads)
+            finally:
+                lab.close()
+    return rows
