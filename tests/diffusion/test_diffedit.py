@@ -49,7 +49,7 @@ def graded(n=1, seed=0):
 
 def drawn(where, high=1.0, low=0.1):
     """Differences (1, 1, 1, h, w) that are `high` where a bool map says so and `low` elsewhere."""
-    return torch.where(where, high, low).double()[None, None, None]
+    return (low + (high - low) * where.double())[None, None, None]
 
 
 # Checks that a departure from the paper fails
@@ -770,6 +770,10 @@ def test_contrast_that_is_rounding_alone_is_none():
     d = 0.3 + 1e-16 * normal(1, (3, 2, 8, 8))
     with pytest.warns(UserWarning, match="no contrast"):
         assert not to_mask(d).mask.any()
+
+
+def test_faint_contrast_is_contrast():
+    assert torch.equal(to_mask(drawn(OBJECT, high=1 + 1e-9, low=1.0)).mask[0, 0], OBJECT)
 
 
 def test_an_empty_mask_is_said():
