@@ -205,12 +205,14 @@ def test_sample_is_given_those_settings_only_that_differ_from_their_defaults():
     for wish in wishes:
         panel.comm.choose(**wish)
         panel.wait(5)
-        time.sleep(0.02)
-    wanted = [{}, {"variant": "pred_norm"}, {"variant": "std", "phi": 0.4}, {"variant": "t_norm", "g": 0.3},
-              {"variant": "t_norm", "g": 0.3, "interval": (200, 700)},
-              {"interval": (200, 700), "negative": True}]  # fmt: skip
-    assert [settings for w, settings in seen if w == 3.0][:1] == [{}]
-    assert [settings for i, (_, settings) in enumerate(seen) if i == 0 or settings != seen[i - 1][1]] == wanted
+    assert seen == [
+        (3.0, {}),
+        (3.0, {"variant": "pred_norm"}),
+        (3.0, {"variant": "std", "phi": 0.4}),
+        (3.0, {"variant": "t_norm", "g": 0.3}),
+        (3.0, {"variant": "t_norm", "g": 0.3, "interval": (200, 700)}),
+        (3.0, {"interval": (200, 700), "negative": True}),
+    ]
 
 
 def test_what_was_made_is_not_made_again():
@@ -243,6 +245,15 @@ def test_the_newest_wish_wins():
     panel.wait(5)
     assert [call[0] for call in sampler.calls] == [4, 12] and sampler.ended == [4, 12]
     assert [row[0][1] for row in panel._finished.rows] == [12]
+
+
+def test_settings_that_change_together_are_one_wish():
+    panel, begun = slider(sample=lambda w, interval=None: shade(0.5)), []
+    start = panel.work.start
+    panel.work.start = lambda *given, **more: begun.append(panel._key) or start(*given, **more)
+    panel.comm.choose(w=8.0, interval=[200, 700])
+    panel.wait(5)
+    assert begun == [["none", 8.0, None, [200, 700], False]] and panel.status == "done"
 
 
 def test_going_back_to_a_finished_sample_ends_the_re_run():
