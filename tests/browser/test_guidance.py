@@ -436,6 +436,7 @@ def test_stopped_the_nearest_sample_is_back_and_a_button_runs_again(stage):
     expect(panel.find("figcaption strong").last).to_have_text("Nearest finished sample")
     panel.page.wait_for_timeout(60)
     assert (panel.image(-1) == round(0.1 * 255)).all()
+    assert panel.page.evaluate("alive()") == 1
     panel.find(".kit-run").click()
     assert panel.log()[-1] == {"kind": "send", "content": {"kind": "run"}}
 
