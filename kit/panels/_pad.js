@@ -40,23 +40,23 @@ class Pad {
     this.grid = drawn("g", { class: "kit-grid" });
     this.stems = this.t.map(t => drawn("line", { class: "kit-stem", x1: percent(this.x(t)), x2: percent(this.x(t)) }));
     this.levels = element("div", { className: "kit-levels" });
-    this.corner = element("span", { className: "kit-corner kit-top" });
-    this.hint = element("span", { className: "kit-corner kit-hint" }, "drag a rectangle");
+    this.corner = element("span", { className: "kit-corner" });
+    this.hint = element("span", { className: "kit-hint" }, "drag a rectangle");
     this.plot = element("div", { className: "kit-plot" },
       drawn("svg", { "aria-hidden": "true" }, this.grid, this.area, ...this.stems, this.line, this.now),
-      this.levels, element("span", { className: "kit-corner" }, "t"), this.corner, this.hint, this.high, this.low);
+      this.levels, this.corner, this.high, this.low);
     this.head = element("div", { className: "kit-head", tabIndex: this.t.length > 1 ? 0 : -1, role: "slider",
       "aria-label": "Step shown", "aria-valuemin": 0, "aria-valuemax": this.t.length - 1 });
     this.axis = element("div", { className: "kit-axis" }, this.head, ...this.#times());
     this.title = element("span", {});
     this.all = element("button", { type: "button", className: "kit-button" }, "all t");
     this.node = element("section", { className: "kit-pad" },
-      element("h4", {}, this.title, this.all), this.plot, this.axis);
+      element("h4", {}, this.title, this.hint, this.all), this.plot, this.axis);
   }
 
   #times() {
     return [this.T - 1, ...[3, 2, 1, 0].map(quarters => Math.round(this.T * quarters / 4))].map(t => {
-      const tick = element("i", {}, element("span", {}, String(t)));
+      const tick = element("i", {}, element("span", {}, t === this.T - 1 ? `t = ${t}` : String(t)));
       tick.style.left = percent(this.x(t));
       return tick;
     });
@@ -82,8 +82,8 @@ class Pad {
     }
     place(this.head, { "aria-valuenow": at, "aria-valuetext": `t ${this.t[at]}` });
     say(this.title, interval.length ? `Guidance at t from ${high} to ${low}` : "Guidance at all t");
-    this.hint.hidden = interval.length > 0 || this.T < 2;
-    this.all.style.visibility = interval.length ? "visible" : "hidden";
+    this.hint.hidden = interval.length > 0;
+    this.all.hidden = !interval.length;
   }
 
   #levels(scale, y) {
@@ -198,12 +198,12 @@ class Plane {
     this.arrows = { u: arrow("u"), c: arrow("c"), guided: arrow("guided") };
     this.tip = drawn("circle", { class: "kit-tip", r: 4.5 });
     this.names = { u: drawn("text", {}, "u"), c: drawn("text", {}, "c") };
-    this.words = { guided: drawn("text", { class: "kit-word", "text-anchor": "end" }, "guided"), arc: drawn("text", { class: "kit-word", "text-anchor": "end" }, "as long as u") };
-    this.title = element("span", {}, "Lengths and angles, true to scale");
-    this.node = element("section", { className: "kit-plane" }, element("h4", {}, this.title),
+    const key = (name, text) => element("span", { className: `kit-key kit-${name}` }, text);
+    this.node = element("section", { className: "kit-plane" }, element("h4", {}, "Lengths and angles"),
       drawn("svg", { viewBox: `0 0 ${Plane.width} ${Plane.height}`, role: "img",
         "aria-label": "u, c and the guided prediction as arrows in their plane; the arc has the length of u" },
-      this.arc, this.ray, ...Object.values(this.arrows), this.tip, ...Object.values(this.names), ...Object.values(this.words)));
+      this.arc, this.ray, ...Object.values(this.arrows), this.tip, ...Object.values(this.names)),
+      element("div", { className: "kit-keys" }, key("guided", "guided"), key("arc", "the length of u")));
   }
 
   show(made, variant, [k, v]) {
@@ -224,8 +224,6 @@ class Plane {
     const [from, toward] = angles.map(angle => to(u * Math.cos(angle), u * Math.sin(angle)));
     place(this.arc, { d: `M ${from} A ${u * box.unit} ${u * box.unit} 0 0 0 ${toward}` });
     const [ux, uy] = point(0), [cx, cy] = point(1);
-    place(this.words.guided, { x: x - 12, y: y - 9 });
-    place(this.words.arc, { x: toward[0] - 6, y: Math.max(10, toward[1] + 2) });
     place(this.names.u, { x: ux + 7, y: uy + 12 });
     place(this.names.c, { x: cx + 7, y: cy - 3 });
   }

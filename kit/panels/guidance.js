@@ -36,6 +36,8 @@ class Samples {
     this.arrived();
   }
 
+  get some() { return this.#rows.length > 0; }
+
   alike(key) { return this.#rows.filter(row => without(row.key) === without(key)); }
 
   nearest(key) {
@@ -250,6 +252,7 @@ class View {
     this.sample = this.#figure("2", "Nearest finished sample");
     this.bar = element("div", { className: "kit-bar", hidden: true }, element("div", {}));
     this.sample.frame.append(this.bar);
+    this.figures = model.get("runs") || choice.samples.some ? [...this.previews, this.sample] : this.previews;
     this.runButton = element("button", { type: "button", className: "kit-button kit-run" }, "Re-run");
     this.stop = element("button", { type: "button", className: "kit-button kit-stop" }, "Stop");
     this.state = element("span", { className: "kit-state", role: "status" });
@@ -262,7 +265,7 @@ class View {
     this.card = element("div", { className: "kit-card" },
       element("header", {}, element("span", { className: "kit-title" }, model.get("title")), this.state, this.runButton, this.stop),
       this.error,
-      element("div", { className: "kit-pictures" }, ...[...this.previews, this.sample].map(({ figure }) => figure)),
+      element("div", { className: "kit-pictures" }, ...this.figures.map(({ figure }) => figure)),
       this.#numbers(), this.wrong, this.dial.node, this.#rescalings(),
       element("div", { className: "kit-parts" }, this.pad.node, this.plane.node, this.#readings()),
       element("details", { className: "kit-code" }, element("summary", { tabIndex: 0 }, "Python that makes these pictures"), this.code));
@@ -332,8 +335,7 @@ class View {
   #resize() {
     const width = this.root.clientWidth - 2 * GAP;
     if (width <= 0) return;
-    const count = this.previews.length + 1;
-    const columns = clamp(Math.floor((width + GAP) / (NARROWEST + GAP)), 1, count);
+    const columns = clamp(Math.floor((width + GAP) / (NARROWEST + GAP)), 1, this.figures.length);
     const room = Math.floor((width - GAP * (columns - 1)) / columns);
     const { w, h } = this.choice.predictions, bitmap = this.#sampled;
     const native = Math.max(w, h, bitmap?.width ?? 0, bitmap?.height ?? 0);
@@ -342,7 +344,7 @@ class View {
     this.card.style.width = `${card}px`;
     this.card.classList.toggle("kit-small", side < 340);
     this.card.dataset.parts = card >= 700 ? 3 : card >= 480 ? 2 : 1;
-    for (const { frame, figure } of [...this.previews, this.sample]) {
+    for (const { frame, figure } of this.figures) {
       figure.style.width = `${side}px`;
       Object.assign(frame.style, { width: `${side * w / Math.max(w, h)}px`, height: `${side * h / Math.max(w, h)}px` });
     }

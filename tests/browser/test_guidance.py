@@ -266,10 +266,11 @@ def test_typed_values_are_taken_in_either_convention(stage, label, text, w):
 def test_a_typed_value_that_is_none_is_said_in_words(stage, text):
     panel = stage(slider())
     field = panel.page.get_by_label("w", exact=True).first
+    place = panel.dial.bounding_box()
     field.fill(text)
     field.press("Enter")
     expect(panel.find(".kit-wrong")).to_have_text(f"w: got {text or 'nothing'}, wanted a number from −2 to 20")
-    assert panel.now() == 5 and panel.log() == []
+    assert panel.now() == 5 and panel.log() == [] and panel.dial.bounding_box() == place
     field.fill("6")
     field.press("Enter")
     expect(panel.find(".kit-wrong")).to_have_text("")
@@ -330,7 +331,7 @@ def test_a_rectangle_on_the_pad_sets_w_and_the_interval_and_the_preview_follows(
     assert abs(low - 300) < 6 and abs(high - 800) < 6 and abs(w - 8) < 0.3
     panel.panel.w, panel.panel.interval = w, [low, high]
     assert panel.previews()
-    expect(panel.find(".kit-pad h4 span")).to_have_text(f"Guidance at t from {high} to {low}")
+    expect(panel.find(".kit-pad h4 span").first).to_have_text(f"Guidance at t from {high} to {low}")
     panel.page.get_by_role("button", name="all t").click()
     assert panel.saved("interval")[-1] == []
 
@@ -532,7 +533,8 @@ def test_every_text_is_readable_in_light_and_dark(stage, scheme):
     texts = (
         "figcaption strong, .kit-said, .kit-numbers span, input, .kit-scale span, .kit-scale em, .kit-group > span, "
     )
-    texts += ".kit-group button, [aria-pressed=true], .kit-formula, h4, dt, dd, .kit-levels span, .kit-axis span, "
+    texts += ".kit-group button, [aria-pressed=true], .kit-formula, h4, dt, dd, .kit-levels span, "
+    texts += ".kit-axis span, .kit-hint, .kit-keys, "
     for selector in f"{texts}.kit-corner, .kit-code summary, .kit-error strong".split(", "):
         ink = luminance(panel.find(selector).first.evaluate("el => getComputedStyle(el).color"))
         light, dark = max(ink, ground), min(ink, ground)
@@ -546,6 +548,11 @@ def test_each_picture_says_what_it_is(stage):
     panel.set("interval", [600, 900])
     expect(panel.find(".kit-said").first).to_have_text("x̂₀ at t\u00a0=\u00a0500, without guidance; empty prompt")
     assert len(panel.find("figcaption").all()) == 3
+
+
+def test_without_any_sample_there_is_no_empty_frame_for_one(stage):
+    for settings, figures in (({"sample": None}, 2), ({"sample": None, "samples": [2]}, 3), ({}, 3)):
+        assert stage(slider(**settings)).find("figure").count() == figures
 
 
 def test_reduced_motion_is_respected(stage):
