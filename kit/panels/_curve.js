@@ -98,7 +98,8 @@ class Curve {
     this.root.setAttribute("width", width);
     this.root.setAttribute("viewBox", `0 0 ${width} ${CURVE}`);
     const order = levels.map((_, track) => track).sort((a, b) => (a === frames.track) - (b === frames.track));
-    const what = shape("text", { class: "kit-what", x: width - 8, y: 15 }, `${model.get("curve")} over ${model.get("axis")}`);
+    const what = shape("text", { class: "kit-what", x: width - 8, y: 15 },
+      `${model.get("curve")} over ${model.get("axis")}`);
     this.root.replaceChildren(what, ...this.#lines(), ...this.#rug(), this.needle,
       ...order.map(track => this.#path(track)), this.flags,
       ...order.map(track => this.points[track]));
@@ -120,10 +121,11 @@ class Curve {
   }
 
   #path(track) {
-    const levels = this.frames.levels[track], axis = this.axes[track];
-    const at = levels.map((alphaBar, step) => [axis.place(step) * this.width, this.#y(this.height.of(alphaBar))]).sort((a, b) => a[0] - b[0]);
-    return shape("path", { class: `kit-schedule kit-track-${track}${track === this.frames.track ? " kit-chosen" : ""}`,
-      "stroke-dasharray": DASHES[track], d: "M" + at.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L") });
+    const axis = this.axes[track], chosen = track === this.frames.track ? " kit-chosen" : "";
+    const at = this.frames.levels[track].map((alphaBar, step) =>
+      [axis.place(step) * this.width, this.#y(this.height.of(alphaBar))]).sort((a, b) => a[0] - b[0]);
+    return shape("path", { class: `kit-schedule kit-track-${track}${chosen}`, "stroke-dasharray": DASHES[track],
+      d: "M" + at.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L") });
   }
 
   // Where each schedule spends its steps, fifty or fewer of them: on the other axes they would all be even.

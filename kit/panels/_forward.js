@@ -134,9 +134,10 @@ class Choice {
   constructor(label, options, choose) {
     const name = `kit-choice-${Choice.#count++}`;
     this.inputs = options.map(({ value }) => element("input", { type: "radio", name, value }));
+    const labels = options.map(({ text, className = "" }, i) =>
+      element("label", { className }, this.inputs[i], element("span", {}, ...[text].flat())));
     this.root = element("div", { className: "kit-choice", role: "radiogroup", "aria-label": label },
-      element("span", { className: "kit-name" }, label), element("div", { className: "kit-options" }, ...options.map(({ text, className }, i) =>
-        element("label", { className: className ?? "" }, this.inputs[i], element("span", {}, ...[text].flat())))));
+      element("span", { className: "kit-name" }, label), element("div", { className: "kit-options" }, ...labels));
     this.root.addEventListener("change", event => choose(event.target.value));
   }
 

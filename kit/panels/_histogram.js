@@ -12,7 +12,8 @@ class Histogram {
     const bell = Array.from({ length: 121 }, (_, i) => -REACH + i * 2 * REACH / 120)
       .map(value => `${x(value).toFixed(1)} ${this.#y(Math.exp(-value * value / 2) / Math.sqrt(2 * Math.PI)).toFixed(1)}`);
     const svg = shape("svg", { viewBox: `0 0 ${width} ${height + foot}`, "aria-hidden": true }, this.bars,
-      shape("path", { class: "kit-bell", d: "M" + bell.join("L") }), shape("path", { class: "kit-base", d: `M0 ${height}H${width}` }),
+      shape("path", { class: "kit-bell", d: "M" + bell.join("L") }),
+      shape("path", { class: "kit-base", d: `M0 ${height}H${width}` }),
       ...[-3, -2, -1, 0, 1, 2, 3].map(value => shape("text", { x: x(value), y: height + 14 }, minus(value))));
     this.mean = element("dd", {});
     this.deviation = element("dd", {});

@@ -200,7 +200,8 @@ class View {
     this.read = element("dl", { className: "kit-readings" });
     this.error = element("div", { className: "kit-error", role: "alert", hidden: true });
     this.card = element("div", { className: `kit-card${this.computed ? " kit-forward" : ""}` },
-      element("header", { hidden: !model.get("title") && model.get("status") === "idle" }, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
+      element("header", { hidden: !model.get("title") && model.get("status") === "idle" },
+        element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop),
       this.error,
       element("div", { className: "kit-pictures" }, ...this.figures.map(({ figure }) => figure)),
       this.slider,
@@ -230,18 +231,20 @@ class View {
   #resize() {
     const width = this.root.clientWidth;
     if (!width) return;
-    const inner = width - 2 * GAP, beside = inner - SIDE[0] - 2 * GAP;
-    let fit = this.#columns(inner), extra = 0;
-    if (this.computed) {
-      const narrow = this.#columns(Math.max(beside, 1)), fits = narrow.side > 0.73 * fit.side && narrow.columns === fit.columns;
-      if (fits) fit = narrow;
-      extra = fits ? Math.min(SIDE[1], inner - fit.width - 2 * GAP) + 2 * GAP : 0;
-      this.card.classList.toggle("kit-beside", fits);
-    }
+    const inner = width - 2 * GAP;
+    const fit = this.computed ? this.#beside(inner) : this.#columns(inner);
     for (const figure of this.figures) this.#fit(figure, fit.side);
-    this.#width = Math.min(inner, Math.max(fit.width + extra, this.computed ? 640 : 480));
+    this.#width = Math.min(inner, Math.max(fit.width, this.computed ? 640 : 480));
     this.card.style.width = `${this.#width}px`;
     this.#timeline();
+  }
+
+  // As #columns, with the histogram and the choices on the right if that costs the pictures little, else below.
+  #beside(inner) {
+    const below = this.#columns(inner), right = this.#columns(Math.max(1, inner - SIDE[0] - 2 * GAP));
+    const fits = right.columns === below.columns && right.side > 0.73 * below.side;
+    this.card.classList.toggle("kit-beside", fits);
+    return fits ? { ...right, width: Math.min(inner, right.width + 2 * GAP + SIDE[1]) } : below;
   }
 
   // How large the pictures are, and how much of the room they take side by side.
