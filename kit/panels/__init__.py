@@ -8,6 +8,7 @@ from importlib import import_module
 _HOMES = {
     "BroadcastVisualizer": "broadcast",
     "GuidanceSlider": "guidance",
+    "MaskPicker": "mask",
     "NoiseScrubber": "noise",
     "Panel": "_panel",
     "StorageView": "strides",

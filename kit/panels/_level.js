@@ -1,0 +1,148 @@
+// The threshold as a line over the histogram of a map, and the number of noises under what it leaves in doubt.
+
+const BINS = 64, STICKY = 5, STEP = 0.01, DOUBT = { width: 100, height: 40 };
+
+// How many cells have which value, in a logarithmic scale; those above the threshold are in the mask.
+class Level {
+  #held = false;
+
+  constructor(choice, signal) {
+    this.choice = choice;
+    this.bars = ["kit-below", "kit-above"].map(name => drawn("path", { class: name }));
+    this.levels = element("div", { className: "kit-levels" });
+    this.snaps = element("div", { className: "kit-snaps" });
+    this.bubble = element("span", {});
+    this.line = element("div", { className: "kit-threshold", tabIndex: 0, role: "slider", "aria-label": "Threshold",
+      "aria-valuemin": 0, "aria-valuemax": 1 }, element("div", { className: "kit-grip" }), this.bubble);
+    this.plot = element("div", { className: "kit-level" },
+      drawn("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, ...this.bars),
+      this.levels, this.snaps, this.line);
+    this.axis = element("div", { className: "kit-values", "aria-hidden": "true" }, ...[0, 0.25, 0.5, 0.75, 1].map(value => {
+      const tick = element("span", {}, String(value));
+      tick.style.left = percent(value);
+      return tick;
+    }));
+    const on = (node, type, hear) => node.addEventListener(type, hear, { signal });
+    on(this.plot, "pointerdown", event => this.#press(event));
+    on(this.plot, "pointermove", event => { if (this.#held) this.#drag(event); });
+    on(this.plot, "pointerup", () => this.#release());
+    on(this.plot, "pointercancel", () => this.#release());
+    on(this.line, "keydown", event => this.#key(event));
+    on(this.line, "keyup", () => choice.commit());
+    on(this.line, "blur", () => { if (!choice.held) choice.commit(); });
+    signal.addEventListener("abort", () => { if (this.#held) choice.held = false; });
+  }
+
+  show() {
+    const { choice } = this, { threshold } = choice;
+    if (this.shown !== choice.made) this.#count(this.shown = choice.made);
+    this.line.style.left = percent(threshold);
+    this.bars[1].style.clipPath = `inset(0 0 0 ${percent(threshold)})`;
+    say(this.bubble, fixed(threshold, 3));
+    this.bubble.classList.toggle("kit-left", threshold > 0.5);
+    place(this.line, { "aria-valuenow": threshold, "aria-valuetext": `${fixed(threshold, 3)}, covers ${choice.covers}` });
+    const snaps = JSON.stringify(choice.snaps);
+    if (this.snapped === snaps) return;
+    this.snapped = snaps;
+    this.snaps.replaceChildren(...Object.entries(choice.snaps).map(([name, value]) => {
+      const mark = element("i", { title: `${name}: ${fixed(value, 3)}` });
+      mark.style.left = percent(value);
+      return mark;
+    }));
+  }
+
+  #count({ map }) {
+    const counts = new Uint32Array(BINS);
+    for (const value of map) counts[Math.min(BINS - 1, Math.floor(value * BINS))] += 1;
+    const most = counts.reduce((a, b) => Math.max(a, b), 1), height = count => Math.log1p(count) / Math.log1p(most);
+    let d = "M0 1";
+    counts.forEach((count, bin) => { d += `V${1 - height(count)}H${(bin + 1) / BINS}`; });
+    this.bars.forEach(bars => place(bars, { d: `${d}V1Z` }));
+    const tens = Array.from({ length: 7 }, (_, power) => 10 ** power).filter(count => count <= most);
+    this.levels.replaceChildren(...tens.map(count => {
+      const level = element("span", {}, String(count));
+      level.style.top = percent(1 - height(count));
+      return level;
+    }));
+  }
+
+  #set(value, event) {
+    this.choice.clock.input(event);
+    this.choice.set({ threshold: clamp(rounded(value, 0.001), 0, 1) });
+  }
+
+  // The line stops at the marks it comes near, unless Alt is held.
+  #drag(event) {
+    const box = this.plot.getBoundingClientRect(), at = clamp((event.clientX - box.left) / box.width, 0, 1);
+    const near = Object.values(this.choice.snaps).find(snap => Math.abs(snap - at) * box.width < STICKY);
+    if (near === undefined || event.altKey) this.#set(at, event);
+    else this.#snap(near, event);
+  }
+
+  #snap(threshold, event) {
+    this.choice.clock.input(event);
+    this.choice.set({ threshold });
+  }
+
+  #press(event) {
+    if (event.button) return;
+    this.plot.setPointerCapture(event.pointerId);
+    this.#held = this.choice.held = true;
+    this.#drag(event);
+  }
+
+  #release() {
+    if (!this.#held) return;
+    this.#held = this.choice.held = false;
+    this.choice.commit();
+  }
+
+  #key(event) {
+    const { threshold } = this.choice, stride = strides(event, STEP);
+    const target = { ArrowLeft: threshold - stride, ArrowDown: threshold - stride, ArrowRight: threshold + stride,
+      ArrowUp: threshold + stride, PageDown: threshold - 0.1, PageUp: threshold + 0.1, Home: 0, End: 1 }[event.key];
+    if (event.ctrlKey || event.metaKey || target === undefined) return;
+    event.preventDefault();
+    this.#set(target, event);
+  }
+}
+
+// n, and the share of cells that other noises might put on the threshold's other side, for every n.
+class Noises {
+  constructor(choice, signal) {
+    const { count } = choice, step = Math.ceil(count / 10);
+    const marks = Array.from({ length: count }, (_, i) => i + 1).filter(n => n === 1 || n % step === 0);
+    // Half a step stays free at either end, as in the curve above.
+    SCALES.samples = { low: 1, high: count, step: 1, origin: 1, marks,
+      share: n => (n - 0.5) / count, value: share => share * count + 0.5 };
+    this.choice = choice;
+    this.dial = new Dial(choice, "Number of noises n", signal);
+    this.dial.turn("samples");
+    this.curve = drawn("path", { class: "kit-curve" });
+    this.stem = drawn("line", { class: "kit-stem", y2: DOUBT.height });
+    this.top = element("span", { className: "kit-top" });
+    this.title = element("span", {});
+    this.doubt = element("span", { className: "kit-side" });
+    this.node = element("section", { className: "kit-noises" }, element("h4", {}, this.title, this.doubt),
+      element("div", { className: "kit-doubt" },
+        drawn("svg", { viewBox: `0 0 ${DOUBT.width} ${DOUBT.height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, this.stem, this.curve),
+        this.top),
+      this.dial.node);
+  }
+
+  show() {
+    const { count, samples } = this.choice, x = (samples - 0.5) / count * DOUBT.width;
+    this.dial.show();
+    say(this.title, `Noises n = ${samples} of ${count}`);
+    place(this.stem, { x1: x, x2: x });
+  }
+
+  measure() {
+    const { choice } = this, { count } = choice;
+    const shares = Array.from({ length: count }, (_, i) => share(choice.doubtAt(i + 1)));
+    const most = Math.max(0.01, ...shares), x = i => (i + 0.5) / count * DOUBT.width;
+    place(this.curve, { d: "M" + shares.map((part, i) => `${x(i)} ${(1 - part / most) * DOUBT.height}`).join("L") });
+    say(this.top, `${Math.round(100 * most)} %`);
+    say(this.doubt, `${inPercent(shares[choice.samples - 1])} of the cells in doubt`);
+  }
+}
