@@ -141,7 +141,7 @@ def _insertions(operand, shape, rest):
             spread = [1] * rank
             for size, place in zip(shape, kept, strict=True):
                 spread[place] = size
-            if kept[0] == 0 and joins(spread, rest):  # an axis of size 1 in front changes nothing
+            if joins(spread, rest):
                 found.append(_insertion(operand, name, tuple(spread), kept, joint(spread, rest)))
         if found:
             return found

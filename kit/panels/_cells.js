@@ -174,7 +174,6 @@ class Tiles {
       canvas.height = Math.round(height * devicePixelRatio);
       Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     }
-    Object.assign(this.node.style, { minHeight: `${height}px` });
   }
 
   #context(canvas) {
@@ -302,6 +301,12 @@ class Tiles {
     const inner = axis + 2;
     if (inner >= this.shown.length) return this.layout.cell[wayOf(this.layout, axis)];
     return (this.shown[inner] - 1) * this.layout.steps[inner] + this.#inner(inner);
+  }
+
+  // Scroll to a cell that is out of sight.
+  reveal(index) {
+    const y = this.top + placeOf(this.layout, index)[1], { scrollTop, clientHeight } = this.node;
+    if (y < scrollTop || y + this.layout.cell[1] > scrollTop + clientHeight) this.node.scrollTop = y - clientHeight / 2;
   }
 
   // Marks over the cells: [indices, strong] pairs.

@@ -68,17 +68,19 @@ class Picture:
         self.text(14, words, fill, size)
         self.y += size + 7
 
-    def tiles(self, shape, cell_of, x=14):
-        """Draw an array; cell_of(index) -> (text, fill, ghost). Sizes beyond the page are left out."""
+    def tiles(self, shape, cell_of, x=14, measured=True):
+        """Draw an array; cell_of(index) -> (text, fill, ghost), fill None for no cell. What has no room is left out."""
         shown = shown_shape(shape, 400)
         steps, (_, height) = facets(shown, (26, 22))
-        left, top = x + MARGIN * (len(shape) // 2), self.y + MARGIN * -(-len(shape) // 2)
+        left, top = x, self.y
+        if measured:
+            left, top = x + MARGIN * (len(shape) // 2), self.y + MARGIN * -(-len(shape) // 2)
         for index in itertools.product(*map(range, shown)):
             place = [left, top]
             for axis, at in enumerate(index):
                 place[(len(shape) - 1 - axis) % 2] += at * steps[axis]
             self._cell(place, *cell_of(index))
-        for axis in range(len(shape)) if _product(shown) else ():
+        for axis in range(len(shape)) if measured and _product(shown) else ():
             self._measure(left, top, shown, steps, axis, f"{shape[axis]}{' ...' * (shown[axis] < shape[axis])}")
         self.y = top + height + 14
 

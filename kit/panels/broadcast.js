@@ -54,7 +54,7 @@ const mendsOf = (operand, shape, rest) => [...exchanges(operand, shape, rest), .
 
 function insertions(operand, shape, rest) {
   for (let rank = shape.length + 1; rank <= shape.length + rest.length; rank++) {
-    const found = combinations(rank, shape.length).filter(kept => kept[0] === 0).map(kept => {
+    const found = combinations(rank, shape.length).map(kept => {
       const spread = Array(rank).fill(1);
       kept.forEach((place, axis) => { spread[place] = shape[axis]; });
       return { kept, spread };

@@ -76,7 +76,7 @@ class BroadcastVisualizer(Panel):
         joint = [axis.joint for axis in axes]
         tags = ["joint" if size is not None else "mismatch" for size in joint]
         self._row(page, f" {self.op} ".join(names), joint, tags)
-        page.y += 6
+        page.y += 16
         if self.joint is None:
             page.line(self.why_not, fill=ALARM)
             page.line("mends: " + "   ".join(mend.code for mend in broadcast.mends(*self.shapes)), fill=MUTED)
@@ -88,12 +88,12 @@ class BroadcastVisualizer(Panel):
         return page.png()
 
     def _row(self, page, name, sizes, tags):
-        page.text(14, name)
+        page.y += 20
+        page.text(14, name, anchor="ls")
         for place, (size, tag) in enumerate(zip(sizes, tags, strict=True)):
             colour = ALARM if tag == "mismatch" else AXIS_COLOURS[(len(sizes) - 1 - place) % 6]
-            page.text(150 + 84 * place, "-" if size is None else str(size), colour, 14)
-            page.text(170 + 84 * place, tag, MUTED, 10)
-        page.y += 22
+            page.text(150 + 84 * place, "-" if size is None else str(size), colour, 14, anchor="rs")
+            page.text(156 + 84 * place, tag, MUTED, 10, anchor="ls")
 
     def _cell(self, operand, index):
         shape = self.shapes[operand]

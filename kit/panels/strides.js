@@ -261,6 +261,8 @@ function missesOf(lines, capacity) {
 
 const sliceText = ([axis, start, stop, step]) => `[${":, ".repeat(axis)}${start ?? ""}:${stop ?? ""}${step === null || step === 1 ? "" : `:${step}`}]`;
 
+const listed = numbers => numbers.length ? numbers.join(", ") : "()";
+
 const WRITTEN = {
   torch: {
     slice: (code, view, args) => code + sliceText([wholeAxis(view, args[0]), ...args.slice(1)]),
@@ -268,21 +270,23 @@ const WRITTEN = {
   },
   numpy: {
     transpose: (code, view, args) => `${code}.swapaxes(${args.join(", ")})`,
-    permute: (code, view, [axes]) => `${code}.transpose(${axes.join(", ")})`,
+    permute: (code, view, [axes]) => `${code}.transpose(${listed(axes)})`,
     slice: (code, view, args) => code + sliceText([wholeAxis(view, args[0]), ...args.slice(1)]),
     expand: (code, view, [shape]) => `np.broadcast_to(${code}, ${pyTuple(shape)})`,
     flip: (code, view, [axis]) => `np.flip(${code}, ${axis})`,
     unfold: (code, view, [axis, size, step]) => `sliding_window_view(${code}, ${size}, ${axis})` +
       (step === 1 ? "" : sliceText([wholeAxis(view, axis), null, null, step])),
-    view: (code, view, [shape]) => `${code}.reshape(${shape.join(", ")}, copy=False)`,
+    view: (code, view, [shape]) => `${code}.reshape(${pyTuple(shape)}, copy=False)`,
     contiguous: code => `np.ascontiguousarray(${code})`,
-    as_strided: (code, view, args) => `as_strided(${code}, ${pyTuple(args[0])}, strides=${pyTuple(args[1])}, offset=${args[2]})`,
+    as_strided: (code, view, [shape, strides, offset], itemsize) =>
+      `as_strided(storage_of(${code})[${offset}:], ${pyTuple(shape)}, ${pyTuple(strides.map(stride => stride * itemsize))})`,
   },
 };
 
-function written(code, view, [name, ...given], library) {
+// The operation as Python that runs: numpy's as_strided counts bytes from the array's first number, hence storage_of.
+function written(code, view, [name, ...given], library, itemsize) {
   const write = WRITTEN[library][name];
-  return write ? write(code, view, given) : `${code}.${name}(${given.flat().join(", ")})`;
+  return write ? write(code, view, given, itemsize) : `${code}.${name}(${name === "contiguous" ? "" : listed(given.flat())})`;
 }
 
 // --- the panels
@@ -383,11 +387,11 @@ class StorageViewer {
   #facts() {
     const { view, storage } = this.now, { itemsize } = this.given, count = product(view.shape);
     const bounds = boundsOf(view);
-    const cut = product(shownShape(view.shape)) < count;
+    const whole = product(shownShape(view.shape)) === count && isInside(view, storage.size);
     const facts = [["shape", pyTuple(view.shape)], ["strides", pyTuple(view.strides)],
       ["in bytes", pyTuple(view.strides.map(stride => stride * itemsize))], ["offset", `${view.offset} (${view.offset * itemsize} B)`],
       ["contiguous", isContiguous(view) ? "yes" : "no"],
-      ["reads", !bounds ? "nothing" : cut ? `cells ${bounds[0]} to ${bounds[1]}` : `${this.places.size} of ${storage.size} cells`],
+      ["reads", !bounds ? "nothing" : whole ? `${this.places.size} of ${storage.size} cells` : `cells ${bounds.join(" to ")}`.replaceAll("-", "−")],
       ["storage", `${bytesText(storage.size * itemsize)}${storage.address ? ` at ${hex(storage.address)}` : ""}`]];
     this.facts.replaceChildren(...facts.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, element("code", {}, text)))));
   }
@@ -481,6 +485,7 @@ class StorageViewer {
       const aliases = this.places.get(cell) ?? [];
       this.viewed.mark([aliases, !hover.index], [hover.index ? [hover.index] : [], true]);
       this.stored.mark([[this.#placeOf(cell)], true]);
+      if (hover.index) this.stored.reveal(this.#placeOf(cell));
       this.#write(cell, aliases);
     }
     this.clock.painted();
@@ -557,7 +562,7 @@ class StrideViewer extends StorageViewer {
       const before = this.steps.at(-1);
       try {
         const { view, copied, why } = applied(before.view, op, this.library);
-        this.steps.push({ view, copied, why, code: written(before.code, before.view, op, this.library),
+        this.steps.push({ view, copied, why, code: written(before.code, before.view, op, this.library, this.given.itemsize),
           storage: copied ? this.#copy(before, op, view) : before.storage });
       } catch (error) {
         this.failed = error.message;

@@ -61,7 +61,6 @@ class StorageView(Panel):
     def __init__(self, tensor, *, title="", **kwargs):
         self._tensor = as_tensor(tensor)
         found = strides.memory(self._tensor)
-        self._view = found.view
         given = {
             **{name: getattr(found, name) for name in ("library", "dtype", "itemsize", "size")},
             **{name: list(getattr(found.view, name)) for name in ("shape", "strides")},
@@ -75,34 +74,34 @@ class StorageView(Panel):
         """What the browser measured: moves, and p50_ms and p95_ms from an input to its picture; {} before any."""
         return dict(self._timing)
 
+    def _read(self):
+        """The tensor that is read now, and how it came about, in words."""
+        return self._tensor, ""
+
     def _static(self):
-        page, given, view = Picture(), self._given, self._view
+        tensor, made = self._read()
+        if tensor is None:
+            return Picture().png()
+        found, page = strides.memory(tensor), Picture()
+        window, view = _window(tensor, found), found.view
         page.line(self.title or "Storage and view", size=14)
-        page.line(
-            f"{given['library']} {given['dtype']}   shape {view.shape}   strides {view.strides}   offset {view.offset}"
-        )
+        page.line(f"{found.library} {found.dtype} {made}")
+        page.line(f"shape {view.shape}   strides {view.strides}   offset {view.offset}", MUTED)
         page.line(f"view, {'contiguous' if view.is_contiguous else 'not contiguous'}", MUTED)
-        page.tiles(view.shape, lambda index: self._cell(view.cell(index), True))
-        page.line(f"storage of {given['size']} cells, a row is a cache line of {strides.LINE} B", MUTED)
-        per = max(1, strides.LINE // given["itemsize"])
-        lead = int(given["address"]) % strides.LINE // given["itemsize"] % per
-        rows = -(-(lead + len(self._storage["values"])) // per)
-        read = set(view.cells()) if view.count <= MOST_CELLS else set()
-        first = self._storage["first"]
-        page.tiles((rows, per), lambda at: self._cell(at[0] * per + at[1] - lead + first, False, read))
+        page.tiles(view.shape, lambda index: _cell(window, view.cell(index)))
+        page.line(f"storage of {found.size} cells, a row is a cache line of {strides.LINE} B", MUTED)
+        per = max(1, strides.LINE // found.itemsize)
+        lead = found.address % strides.LINE // found.itemsize % per
+        rows = -(-(lead + len(window["values"])) // per)
+        read = set(view.cells()) if view.count <= MOST_CELLS else ()
+        first = window["first"] - lead
+        page.tiles((rows, per), lambda at: _cell(window, first + at[0] * per + at[1], read), measured=False)
         return page.png()
 
-    def _cell(self, cell, viewed, read=()):
-        first, values = self._storage["first"], self._storage["values"]
-        if not 0 <= cell - first < len(values):
-            return "", None, False
-        tinted = viewed or cell in read
-        return number_text(values[cell - first]), _tint((cell - first) / len(values)) if tinted else CELL, False
-
     def __repr__(self):
-        given, view = self._given, self._view
-        tensor = f"{given['library']} {given['dtype']} {view.shape}, strides {view.strides}, offset {view.offset}"
-        return f"{type(self).__name__}({tensor}, storage of {given['size']} cells)"
+        given = self._given
+        view = f"{tuple(given['shape'])}, strides {tuple(given['strides'])}, offset {given['offset']}"
+        return f"{type(self).__name__}({given['library']} {given['dtype']} {view}, storage of {given['size']} cells)"
 
     def close(self):
         """End the panel and let the tensor go."""
@@ -129,6 +128,16 @@ class StrideVisualizer(StorageView):
         super().__init__(tensor, title=title or "Strides", **kwargs)
         self.observe(self._judge, "ops")
         self.ops = [list(op) for op in ops]
+
+    def _read(self):
+        tensor, made = self._tensor, []
+        for op in self.ops if tensor is not None else ():
+            try:
+                tensor = _done(tensor, op)
+            except Exception:  # the verdict has said it; what was read before stays
+                break
+            made.append(f"{op[0]}({', '.join(map(str, op[1:]))})")
+        return tensor, "  ".join(made)
 
     def _judge(self, _):
         if self._tensor is not None:
@@ -206,6 +215,14 @@ def _window(tensor, found):
         per = max(1, strides.LINE // found.itemsize)
         first = found.view.bounds[0] // per * per
     return {"first": first, "values": texts(numbers(strides.storage_of(tensor)[first : first + MOST_CELLS]))}
+
+
+def _cell(window, cell, read=None):
+    """(text, fill, ghost) of a storage cell; tinted if it is among those read, or all are."""
+    at, values = cell - window["first"], window["values"]
+    if not 0 <= at < len(values):
+        return "", None, False
+    return number_text(values[at]), CELL if read is not None and cell not in read else _tint(at / len(values)), False
 
 
 def _tint(share):

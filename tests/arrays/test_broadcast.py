@@ -116,6 +116,7 @@ def test_every_mend_of_every_pair_does_in_torch_and_numpy_what_it_says():
             assert torch.equal(run(mend.expand, given), mine.expand(mend.joint))
             if mend.order is not None:
                 assert torch.equal(given.permute(mend.order), mine)
+            assert not mend.code.startswith(f"{mend.code[0]}[None")  # a new axis in front mends nothing
             mended += 1
     assert mended > 2000
 
@@ -124,6 +125,8 @@ def test_the_smallest_mend_comes_first_and_at_most_four():
     first, *others = broadcast.mends((3,), (3, 4))
     assert first == (0, (3, 1), "a[:, None]", "a.unsqueeze(1)", "a[:, None].expand(3, 4)", (3, 4), None)
     assert [np.prod(mend.joint) for mend in (first, *others)] == sorted(np.prod(m.joint) for m in (first, *others))
+    # Mending a, an axis more, comes before mending b, and gives 36 numbers: three times as many.
+    assert [mend.code for mend in broadcast.mends((3, 4), (3,))] == ["a.swapaxes(0, 1)", "b[:, None]", "a[:, :, None]"]
     assert broadcast.mends((4, 3), (3, 4))[0].code == "a.swapaxes(0, 1)"
     assert max(len(broadcast.mends(*pair)) for pair in PAIRS[::9]) == 4
 

@@ -132,6 +132,30 @@ def test_random_chains_of_operations_give_what_kit_arrays_gives(rules, library):
         assert found == json.loads(json.dumps(wanted)), f"{view} {op}"
 
 
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+def test_the_code_of_a_chain_runs_and_gives_what_the_chain_gives(rules, library):
+    run = rules("strides.js", "applied", "written")
+    rng = random.Random(library)
+    names = {"np": np, "storage_of": strides.storage_of, **vars(np.lib.stride_tricks)}
+    for _ in range(200):
+        view, tensor = start(rng, library)
+        result, ops = tensor, []
+        for _ in range(4):
+            found = strides.memory(result)
+            op = drawn(rng, found.view, found.size)
+            try:
+                result = strides.on_tensor(result, *op)
+            except (ValueError, IndexError, RuntimeError, TypeError):
+                continue
+            ops.append(op)
+        code = run(
+            """([view, ops, library]) => ops.reduce(([code, view], op) =>
+              [rules.written(code, view, op, library, 8), rules.applied(view, op, library).view], ["t", view])[0]""",
+            [vars(view), ops, library],
+        )
+        assert eval(code, {"t": tensor, **names}).tolist() == result.tolist(), code
+
+
 def test_loops_lines_and_misses_are_those_of_kit_arrays(rules):
     run = rules("strides.js", "matmulReads", "linesRead", "missesOf")
     cases = list(product(strides.ORDERS, (1, 3, 8, 9), (1, 4, 8), (4, 8), (1, 7, 16)))

@@ -134,6 +134,23 @@ def test_without_a_browser_there_is_a_picture(tensor):
         assert len(data) <= 200_000 and (picture < 128).any() and (picture[-6:] == 255).all()
 
 
+def test_the_picture_is_of_what_is_read_after_the_operations():
+    tensor = torch.arange(6.0).reshape(2, 3)
+    changed = StrideVisualizer(tensor, ops=[("transpose", 0, 1)], title="t")
+    after, before = (
+        np.asarray(Image.open(io.BytesIO(panel._static()))) for panel in (changed, StrideVisualizer(tensor))
+    )
+    assert after.shape[0] == before.shape[0] + 22  # one row more
+    stuck = StrideVisualizer(tensor, ops=[("transpose", 0, 1), ("view", (6,))], title="t")
+    assert stuck._static() == changed._static()
+
+
+def test_panels_say_what_they_show():
+    assert repr(StorageView(np.arange(6)[::-1])) == (
+        "StorageView(numpy int64 (6,), strides (-1,), offset 5, storage of 6 cells)"
+    )
+
+
 def test_a_closed_panel_lets_its_tensor_go():
     tensor = torch.zeros(3)
     panel, gone = StrideVisualizer(tensor), weakref.ref(tensor)
