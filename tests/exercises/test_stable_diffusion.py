@@ -8,7 +8,7 @@ import torch
 from kit.diffusion import ddim, edit
 from kit.diffusion.ddim import State
 from kit.diffusion.schedule import Schedule
-from kit.exercises import EXERCISES, check
+from kit.exercises import check, stable_diffusion
 
 # Right answers as a reader may write them: by loops, or in another form than the checker's own.
 
@@ -51,6 +51,7 @@ def until_still(states, tolerance):
                 break
 
 
+EXERCISES = {exercise.name: exercise for exercise in stable_diffusion.EXERCISES}
 RIGHT = [add_noise, ddim_step, guide, same_length, walked, until_still]
 
 # Mistakes as a reader makes them, and what the message must name.
