@@ -409,6 +409,22 @@ def test_it_fits_any_width(stage, width, count):
     assert side >= 180
 
 
+@pytest.mark.parametrize(("width", "count", "beside"), [(1100, 1, True), (480, 1, False), (600, 3, False)])
+def test_the_histogram_stands_beside_the_pictures_where_they_keep_their_columns(stage, width, count, beside):
+    panel = stage(forward(dict(list(SCHEDULES.items())[:count])), viewport={"width": width, "height": 800})
+    panel.page.wait_for_timeout(60)
+    pictures, side = (panel.find(selector).bounding_box() for selector in (".kit-pictures", ".kit-side"))
+    assert (side["x"] >= pictures["x"] + pictures["width"]) == beside
+    assert (side["y"] >= pictures["y"] + pictures["height"]) == (not beside)
+
+
+def test_a_long_name_does_not_widen_its_picture(stage):
+    panel = stage(forward({"a schedule " * 20: COSINE, "short": LINEAR}), viewport={"width": 600, "height": 800})
+    panel.page.wait_for_timeout(60)
+    widths = panel.find(".kit-pictures figure").evaluate_all("all => all.map(figure => figure.offsetWidth)")
+    assert widths[0] == widths[1] == panel.find(".kit-frame").first.bounding_box()["width"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_is_readable_in_light_and_dark(stage, scheme):
     panel = stage(forward(), color_scheme=scheme)
