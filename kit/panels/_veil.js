@@ -54,8 +54,10 @@ class Veil {
   }
 
   draw() {
-    if (!this.base) return;
-    const { choice } = this;
+    const { choice } = this, { field, threshold, view, grid, doubt, outline, smooth, curtain } = choice;
+    const state = [this.base, field, threshold, view, grid, doubt, outline, smooth, curtain];
+    if (!this.base || state.every((part, i) => part === this.state?.[i])) return;
+    this.state = state;
     this.#fill();
     this.#edges(this.bits, INNER, OUTER);
     if (choice.doubt && choice.deviation) this.#hatch(choice.doubtAt(choice.samples));

@@ -33,6 +33,7 @@ class Choice {
       this[name] = model.get(name);
       model.on(`change:${name}`, () => { if (!this.held) this.set({ [name]: model.get(name) }, false); });
     }
+    model.on("change:title", () => this.#tell("paint"));
     model.on("change:brush", () => { if (!this.held && model.get("brush") !== this.brush) this.#load(); });
     this.#load();
   }
@@ -167,7 +168,7 @@ class Hand {
   constructor(choice, frame, signal, changed) {
     Object.assign(this, { choice, frame, changed, tool: "look", size: 3, cell: null });
     this.mark = element("div", { className: "kit-mark", hidden: true });
-    this.handle = element("div", { className: "kit-curtain", tabIndex: 0, role: "slider", "aria-label": "Curtain: the picture's share",
+    this.handle = element("div", { className: "kit-curtain", tabIndex: 0, role: "slider", "aria-label": "Curtain, share of the picture",
       "aria-valuemin": 0, "aria-valuemax": 100 });
     frame.append(this.mark, this.handle);
     const on = (node, type, hear) => node.addEventListener(type, hear, { signal });
@@ -291,7 +292,6 @@ class View {
     this.#build();
     choice.join({ paint: () => this.frameAsked(), measure: () => this.#measure() }, signal);
     signal.addEventListener("abort", () => this.frameAsked.cancel());
-    model.on("change:title", () => this.#entitle());
     this.#open();
   }
 
@@ -323,13 +323,6 @@ class View {
         element("div", { className: "kit-left-side" }, this.frame, this.hover, this.#looks(), this.#brushes()),
         element("div", { className: "kit-right-side" }, this.#threshold(), ...(this.noises ? [this.noises.node] : []), this.#used())));
     this.root.append(this.card);
-    this.#entitle();
-  }
-
-  #entitle() {
-    const title = this.model.get("title");
-    say(this.title.firstChild, title);
-    this.title.hidden = !title;
   }
 
   #button(text, title, press) {
@@ -432,7 +425,9 @@ class View {
   }
 
   #write() {
-    const { choice, hand, values } = this;
+    const { choice, hand, values } = this, title = this.model.get("title");
+    say(this.title.firstChild, title);
+    this.title.hidden = !title;
     if (document.activeElement !== this.typed) this.typed.value = fixed(choice.threshold, 3);
     for (const [name, button] of this.snaps) {
       say(button, `${name} ${fixed(choice.snaps[name])}`);
