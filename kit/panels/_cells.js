@@ -88,15 +88,28 @@ class Palette {
     const sensor = element("i", { className: "kit-sensor", "aria-hidden": "true" });
     this.reader = element("i", { hidden: true });
     root.append(sensor, this.reader);
-    sensor.addEventListener("transitionend", () => { this.read(); changed(); }, { signal });
-    this.read();
+    // JupyterLab changes its theme in steps and hides the page meanwhile, which cancels the transitions: the last cancel
+    // finds the last colours, and the frame after it a page to draw on.
+    const redraw = debounceFrame(changed);
+    signal.addEventListener("abort", redraw.cancel);
+    const hear = () => {
+      const { color, backgroundColor } = getComputedStyle(sensor);
+      if (color === this.ink && backgroundColor === this.scheme) return;
+      this.#read();
+      redraw();
+    };
+    for (const type of ["transitionend", "transitioncancel"]) sensor.addEventListener(type, hear, { signal });
   }
 
-  read() {
+  // Read the colours unless they are known. JupyterLab renders a panel before it is in the page, where there are none.
+  ready() { if (!this.ink) this.#read(); }
+
+  #read() {
     this.#pixels.clear();
     const of = colour => { this.reader.style.color = colour; return getComputedStyle(this.reader).color; };
     for (const name of Palette.NAMES) this[name] = of(`var(--kit-${name})`);
-    this.dark = of("light-dark(#000, #fff)") === "rgb(255, 255, 255)";
+    this.scheme = of("light-dark(#000, #fff)");
+    this.dark = this.scheme === "rgb(255, 255, 255)";
     const [light, chroma] = this.dark ? [0.42, 0.075] : [0.895, 0.065];
     this.tints = Array.from({ length: 256 }, (_, i) => `oklch(${light} ${chroma} ${230 + i})`);
     this.font = getComputedStyle(this.reader).fontFamily;
@@ -361,6 +374,8 @@ function numberText(value) {
   const text = Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
   return text.replace("Infinity", "∞").replaceAll("-", "−");
 }
+
+const countText = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 
 function bytesText(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

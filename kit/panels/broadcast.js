@@ -291,7 +291,7 @@ class BroadcastView {
   // The bytes stored against those of a real copy.
   #cost(operand, shape) {
     if (operand === this.shapes.length) {
-      return element("dl", {}, element("dd", {}, `${product(shape).toLocaleString("en")} numbers`, this.#cut(shape)));
+      return element("dl", {}, element("dd", {}, countText(product(shape), "number"), this.#cut(shape)));
     }
     const { itemsize, dtype } = this.model.get("_operands")[operand];
     const stored = product(shape) * itemsize, copy = this.joint ? product(this.joint) * itemsize : stored;
@@ -307,6 +307,7 @@ class BroadcastView {
   #draw() {
     const room = this.root.clientWidth - 34, { shapes, joint } = this;
     if (room <= 0) return;
+    this.palette.ready();
     const widest = Math.max(...this.tiles.map((_, i) => this.#widest(i, joint ?? shapes[i])));
     this.tiles.forEach((tiles, i) => {
       const shape = joint ?? shapes[i];
@@ -403,7 +404,7 @@ class BroadcastView {
       const count = product(ranges.map(([, length]) => length)), text = this.numbers.at(hover.which, shape, source);
       return this.formula.replaceChildren(name(hover.which), ...indexText(source),
         ...(text === undefined ? [] : [" = ", strong(numberText(text))]),
-        ` feeds ${count.toLocaleString("en")} ${count === 1 ? "cell" : "cells"}: `, `(${this.whole})`, ...indexText(marks));
+        ` feeds ${countText(count, "cell")}: `, `(${this.whole})`, ...indexText(marks));
     }
     const read = this.#operands(hover.index), between = ` ${this.op} `, result = this.#result(hover.index);
     const join = parts => parts.flatMap((part, i) => i ? [between, ...part] : part);

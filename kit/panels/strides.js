@@ -375,6 +375,7 @@ class StorageViewer {
   draw() {
     const room = this.root.clientWidth - 34;
     if (room <= 0) return;
+    this.palette.ready();
     this.now = this.state;
     this.places = this.#readers();
     this.#facts();
@@ -536,8 +537,8 @@ class StrideViewer extends StorageViewer {
     this.undo = this.#button("Undo", () => this.#set(this.ops.slice(0, -1)));
     this.reset = this.#button("Reset", () => this.#set([]));
     this.tools = Object.keys(TOOLS).map(name => this.#button(name, () => this.#tool(name), { "aria-expanded": "false" }));
-    this.form = element("form", { className: "kit-form", hidden: true });
-    this.form.addEventListener("submit", event => { event.preventDefault(); this.#submit(); }, { signal: this.signal });
+    this.form = element("div", { className: "kit-form", role: "group", "aria-label": "Arguments", hidden: true });
+    this.form.addEventListener("keydown", event => this.#key(event), { signal: this.signal });
     this.sliders = element("div", { className: "kit-sliders", hidden: true });
     this.verdict = element("div", { className: "kit-verdict", role: "status", "aria-live": "polite" });
     this.hazard = element("div", { className: "kit-hazard", hidden: true });
@@ -606,7 +607,7 @@ class StrideViewer extends StorageViewer {
         `cells ${boundsOf(last.view).join(" to ").replaceAll("-", "−")} of a storage of ${last.storage.size}. ${word?.error ?? "It was not run."}`);
     }
     const copied = word ? word.copied : last.copied;
-    const proof = word ? `${verdict.library} says: ${copied ? "a new storage" : "the same storage"}, data_ptr ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
+    const proof = word ? `${verdict.library} says: ${copied ? "a new storage" : "the same storage"}, ${library === "torch" ? "data_ptr" : "base address"} ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
     this.verdict.replaceChildren(badge(copied ? "copy" : "view", copied ? "copy" : "view"), `${last.why[0].toUpperCase()}${last.why.slice(1)}. `,
       element("span", { className: "kit-proof" }, proof));
   }
@@ -618,8 +619,8 @@ class StrideViewer extends StorageViewer {
     if (this.hazard.hidden) return;
     const shared = this.places.get(view.offset).length, write = verdict?.write;
     const tried = !write ? "" : write.error ? ` Tried on a copy of the storage, ${verdict.library} refuses: ${write.error}.`
-      : ` Tried on a copy of the storage: it changed ${write.changed} ${write.changed === 1 ? "place" : "places"} at once.`;
-    this.hazard.replaceChildren(element("strong", {}, `${count} places, ${cells} cells. `),
+      : ` Tried on a copy of the storage: it changed ${countText(write.changed, "place")} at once.`;
+    this.hazard.replaceChildren(element("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
       `Writing to view[${view.shape.map(() => 0).join(", ")}] writes a cell that ${shared} ${shared === 1 ? "place reads" : "places read"}, and the source with them.${tried}`);
   }
 
@@ -639,7 +640,7 @@ class StrideViewer extends StorageViewer {
     this.#open(name);
     const inputs = fill(view).map((value, i) => element("input", { type: "text", tabIndex: 0, value: argumentText(value),
       spellcheck: false, autocomplete: "off", "aria-label": asks[i][0], placeholder: asks[i][1] === "maybe" ? "None" : "" }));
-    const apply = element("button", { type: "submit", className: "kit-button", tabIndex: 0 }, "Apply");
+    const apply = this.#button("Apply", () => this.#submit());
     this.form.replaceChildren(element("code", {}, `${name}(`), ...inputs.map((input, i) => element("label", {}, asks[i][0], input)),
       element("code", {}, ")"), apply);
     inputs[0].focus();
@@ -650,6 +651,15 @@ class StrideViewer extends StorageViewer {
     this.opened = name;
     this.form.hidden = !name;
     Object.keys(TOOLS).forEach((tool, i) => this.tools[i].setAttribute("aria-expanded", String(tool === name)));
+  }
+
+  // JupyterLab keeps Enter from submitting a form of the page's own.
+  #key(event) {
+    if (event.target.tagName !== "INPUT" || !["Enter", "Escape"].includes(event.key)) return;
+    event.preventDefault();
+    if (event.key === "Enter") return this.#submit();
+    this.tools[Object.keys(TOOLS).indexOf(this.opened)].focus();
+    this.#open(null);
   }
 
   #submit() {

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from contextlib import closing
 from itertools import product
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from playwright.sync_api import expect
 
 from kit.arrays import broadcast, strides
-from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer
+from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer, _cells
 from kit.panels._panel import source
 from tests.arrays.test_broadcast import PAIRS, SHAPES
 from tests.arrays.test_strides import drawn, start
+from tests.browser.lab import Lab, Notebook
 from tests.browser.pages import opened
 
 pytestmark = pytest.mark.browser
@@ -154,6 +156,21 @@ def test_the_code_of_a_chain_runs_and_gives_what_the_chain_gives(rules, library)
             [vars(view), ops, library],
         )
         assert eval(code, {"t": tensor, **names}).tolist() == result.tolist(), code
+
+
+def test_the_picture_without_a_browser_lays_cells_out_as_the_browser_does(rules):
+    run = rules("broadcast.js", "shownShape", "facets")
+    rng = random.Random(0)
+    shapes = [[rng.choice([0, 1, 2, 5, 40, 3000]) for _ in range(rng.randint(0, 6))] for _ in range(500)]
+    got = run(
+        """shapes => shapes.map(shape => {
+          const { steps, width, height } = rules.facets(shape, [26, 22]);
+          return [rules.shownShape(shape), steps, [width, height]]; })""",
+        shapes,
+    )
+    wanted = [[_cells.shown_shape(shape), *_cells.facets(shape, (26, 22))] for shape in shapes]
+    assert got == json.loads(json.dumps(wanted))
+    assert all(np.prod(shown) <= 10_000 and max(shown, default=0) <= 128 for shown, *_ in got)
 
 
 def test_loops_lines_and_misses_are_those_of_kit_arrays(rules):
@@ -629,6 +646,27 @@ def test_the_librarys_word_stands_beside_the_view(stage):
     expect(panel.find(".kit-verdict")).to_contain_text("torch: RuntimeError: view size is not compatible")
 
 
+def test_where_the_library_does_otherwise_than_the_rules_its_word_counts(stage):
+    panel = stage(StrideVisualizer(torch.arange(6), ops=[("transpose", 0, 0)]))
+    said = {"library": "torch", "ops": [["transpose", 0, 0]], "steps": [{"copied": True, "address": "4096"}]}
+    panel.page.evaluate("said => kernel.set('_verdict', said)", said)
+    expect(panel.find(".kit-badge")).to_have_text("copy")
+    expect(panel.find(".kit-verdict")).to_contain_text("torch says: a new storage, data_ptr 0x1000")
+
+
+def test_a_storage_scrolls_to_the_cell_that_a_view_reads(stage):
+    tensor = torch.arange(4000.0)[::37]
+    panel = stage(StorageView(tensor), viewport={"width": 420, "height": 900})
+    view, stored = strided(panel)
+    view.over.focus()
+    panel.page.keyboard.press("End")
+    panel.page.wait_for_timeout(100)
+    box = panel.find(".kit-storage .kit-tiles").evaluate(
+        "node => [node.scrollTop, node.clientHeight, node.scrollHeight]"
+    )
+    assert box[2] > 2 * box[1] and box[0] + box[1] == pytest.approx(box[2], abs=box[1] / 2)
+
+
 def test_what_numpy_flips_is_a_view_with_a_negative_stride_and_torch_copies(stage):
     numpy = stage(StrideVisualizer(np.arange(6), ops=[("flip", 0)]))
     assert (numpy.find(".kit-badge").inner_text(), facts(numpy)["strides"]) == ("view", "(-1,)")
@@ -699,6 +737,36 @@ def test_the_loops_count_the_misses_of_kit_arrays(stage):
     expect(panel.find(".kit-loops .kit-formula")).to_contain_text(
         "read 12,288 of 12,288: C[15, 15], in the cache; 96 misses so far"
     )
+
+
+# JupyterLab
+
+
+@pytest.mark.lab
+def test_in_jupyterlab_keys_stay_in_the_panel_the_theme_is_followed_and_the_kernel_is_asked(browser, tmp_path):
+    with closing(Lab(tmp_path)) as lab, opened(browser, kinds=("error",)) as (page, errors):
+        cell = "import torch\nfrom kit.panels import StrideVisualizer\n"
+        cell += "s = StrideVisualizer(torch.arange(12.0).reshape(3, 4))\ns"
+        notebook = Notebook(page, lab, lab.write("strides.ipynb", cell))
+        notebook.run()
+        panel = notebook.panel()
+        panel.get_by_role("button", name="transpose").click()
+        page.keyboard.press("Enter")
+        expect(panel.locator(".kit-verdict")).to_contain_text("torch says: the same storage, data_ptr")
+        assert notebook.ask("s.ops") == [["transpose", 0, 1]]
+        over, base = panel.locator(".kit-tiles canvas + canvas").first, panel.locator(".kit-tiles canvas").first
+        over.focus()
+        for key in ("ArrowDown", "ArrowRight", "a", "m", "ArrowDown"):
+            page.keyboard.press(key)
+        expect(panel.locator(".kit-formula").first).to_contain_text("view[1, 1] → 0 + 1·1 + 1·4 = cell 5")
+        assert notebook.cells() == ["code"]
+        brightness = """canvas => { const copy = new OffscreenCanvas(1, 1).getContext("2d");
+          copy.drawImage(canvas, -25, -25); return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3); }"""
+        assert min(base.evaluate(brightness)) > 150
+        notebook.command("apputils:change-theme", theme="JupyterLab Dark")
+        page.wait_for_function(f"canvas => Math.max(...({brightness})(canvas)) < 150", arg=base.element_handle())
+        notebook.close()
+        assert errors == []
 
 
 # Time

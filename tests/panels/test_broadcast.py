@@ -103,6 +103,7 @@ def test_the_picture_fills_stored_cells_and_outlines_ghosts():
 
     one, both = filled((30, 8), (1, 1)), filled((30, 8), (30, 8))
     assert one > 240 * 300 and both == pytest.approx(2 * one, rel=0.1)
+    assert filled((30, 8), (8,)) < 1.1 * one
 
 
 def test_panels_of_arrays_need_no_torch():
