@@ -657,14 +657,13 @@ def test_where_the_library_does_otherwise_than_the_rules_its_word_counts(stage):
 def test_a_storage_scrolls_to_the_cell_that_a_view_reads(stage):
     tensor = torch.arange(4000.0)[::37]
     panel = stage(StorageView(tensor), viewport={"width": 420, "height": 900})
-    view, stored = strided(panel)
-    view.over.focus()
+    strided(panel)[0].over.focus()
     panel.page.keyboard.press("End")
     panel.page.wait_for_timeout(100)
     box = panel.find(".kit-storage .kit-tiles").evaluate(
         "node => [node.scrollTop, node.clientHeight, node.scrollHeight]"
     )
-    assert box[2] > 2 * box[1] and box[0] + box[1] == pytest.approx(box[2], abs=box[1] / 2)
+    assert box[2] > box[1] + 100 and box[0] + box[1] == pytest.approx(box[2], abs=20)  # the last line is in sight
 
 
 def test_what_numpy_flips_is_a_view_with_a_negative_stride_and_torch_copies(stage):
