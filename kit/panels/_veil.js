@@ -31,7 +31,6 @@ function between(length, cells) {
 
 class Veil {
   #layers = {};
-  #raised = new Map();
 
   constructor(choice, canvas) {
     Object.assign(this, { choice, canvas, context: canvas.getContext("2d") });
@@ -67,17 +66,23 @@ class Veil {
   }
 
   #fill() {
-    const { choice, bits, out, width, height } = this, { threshold, view } = choice;
-    const field = this.#raise(choice.field), [inside, outside] = this.#sides(view);
-    for (let i = 0; i < out.length; i++) {
-      const bit = bits[i] = field[i] > threshold ? 1 : 0;
-      out[i] = bit ? inside[i] : outside[i];
-    }
+    const { choice, bits, out, width, height } = this, { view } = choice;
+    this.#decide();
+    const [inside, outside] = this.#sides(view);
+    for (let i = 0; i < out.length; i++) out[i] = bits[i] ? inside[i] : outside[i];
     if (view !== "curtain") return;
-    const map = this.#raise(choice.made.map);
+    const map = choice.smooth ? this.#interpolated(choice.made.map) : this.#repeated(choice.made.map, new Float64Array(out.length));
     for (let y = 0; y < height; y++) {
       for (let x = Math.round(choice.curtain * width), i = y * width + x; x < width; x++, i++) out[i] = heats[Math.round(map[i] * 255)];
     }
+  }
+
+  // Which pixels are in the mask. The interpolated map is kept for the next threshold.
+  #decide() {
+    const { choice, bits } = this, { field, threshold } = choice;
+    if (!choice.smooth) return this.#repeated(choice.mask, bits);
+    if (this.raised !== field) [this.raised, this.pixels] = [field, this.#interpolated(field)];
+    for (let i = 0; i < bits.length; i++) bits[i] = this.pixels[i] > threshold ? 1 : 0;
   }
 
   #sides(view) {
@@ -91,27 +96,18 @@ class Veil {
     const make = {
       tinted: () => base.map(pixel => mixed(pixel, TINT, 0.55)),
       checks: () => base.map((_, i) => colour(Array(3).fill((i % width >> 3) + (Math.floor(i / width) >> 3) & 1 ? 214 : 240))),
-      truth: () => Uint8Array.from(this.#raise(choice.truth, false)),
+      truth: () => this.#repeated(choice.truth, new Uint8Array(base.length)),
     };
     return this.#layers[name] ??= make[name]();
   }
 
-  // Values by cell as values by pixel, kept as long as they are the latest two.
-  #raise(values, smooth = this.choice.smooth) {
-    const known = this.#raised.get(values);
-    if (known?.smooth === smooth) return known.pixels;
-    const pixels = smooth ? this.#interpolated(values) : this.#repeated(values);
-    this.#raised.delete(values);
-    this.#raised.set(values, { smooth, pixels });
-    if (this.#raised.size > 2) this.#raised.delete(this.#raised.keys().next().value);
-    return pixels;
-  }
-
-  #repeated(values) {
-    const { width, height, cell } = this, pixels = new Float64Array(width * height);
-    for (let y = 0, i = 0; y < height; y++) {
-      const row = Math.floor(y / cell) * this.choice.width;
-      for (let x = 0; x < width; x++, i++) pixels[i] = values[row + Math.floor(x / cell)];
+  // Values by cell, written to `pixels` by pixel: a row of cells once, and then copied.
+  #repeated(values, pixels) {
+    const { width, height, cell } = this;
+    for (let y = 0; y < height; y += cell) {
+      const start = y * width, row = y / cell * this.choice.width;
+      for (let x = 0; x < width; x++) pixels[start + x] = values[row + Math.floor(x / cell)];
+      for (let next = 1; next < cell; next++) pixels.copyWithin(start + next * width, start, start + width);
     }
     return pixels;
   }

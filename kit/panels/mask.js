@@ -61,12 +61,11 @@ class Choice {
 
   doubtAt(n) { return doubtful(this.madeOf(n), this.deviation, n, this.threshold); }
 
-  get covers() { return inPercent(share(this.mask)); }
-
   #renew() {
     const made = this.madeOf(this.samples), { layer, threshold } = this;
     if (made !== this.made || layer !== this.painted) this.#paintOver(made, layer);
-    this.mask = Uint8Array.from(this.field, value => value > threshold);
+    this.mask = above(this.field, threshold);
+    this.covers = inPercent(share(this.mask));
     this.#tell("paint");
     this.measure();
   }
@@ -391,7 +390,7 @@ class View {
 
   #used() {
     this.thumbnail = element("canvas", { className: "kit-pixelated", role: "img", width: this.choice.width, height: this.choice.height });
-    const names = ["coverage", "parts", ...(this.choice.truth ? ["IoU with the truth"] : []), "painted"];
+    const names = ["coverage", "components", ...(this.choice.truth ? ["IoU with the truth"] : []), "painted"];
     this.values = Object.fromEntries(names.map(name => [name, element("dd", {})]));
     const { width, height } = this.choice;
     const list = element("dl", {}, ...names.map(name => element("div", {}, element("dt", {}, name), this.values[name])));
@@ -419,7 +418,7 @@ class View {
     if (this.masked === mask) return;
     this.masked = mask;
     const image = new ImageData(width, height), pixels = new Uint32Array(image.data.buffer);
-    mask.forEach((bit, i) => { pixels[i] = bit ? 0xffffffff : 0xff000000; });
+    for (let i = 0; i < mask.length; i++) pixels[i] = mask[i] ? 0xffffffff : 0xff000000;
     this.thumbnail.getContext("2d").putImageData(image, 0, 0);
     place(this.thumbnail, { "aria-label": `Mask actually used, covers ${this.choice.covers}` });
   }
@@ -447,9 +446,10 @@ class View {
   }
 
   #painted() {
-    const count = sign => this.choice.layer.reduce((sum, cell) => sum + (cell === sign), 0);
-    const [added, erased] = [count(1), count(-1)];
-    return added || erased ? `+${added} ${minus(-erased)} cells`.replace(" 0 cells", " −0 cells") : "nothing";
+    const { layer } = this.choice;
+    if (this.counted !== layer) [this.counted, this.added, this.erased] = [layer, share(above(layer, 0)), share(layer.map(cell => cell < 0))];
+    const [added, erased] = [this.added, this.erased].map(part => Math.round(part * layer.length));
+    return added || erased ? `+${added} −${erased} cells` : "nothing";
   }
 
   #underHand() {
@@ -461,7 +461,7 @@ class View {
   }
 
   #measure() {
-    say(this.values.parts, String(components(this.choice.mask, this.choice.width)));
+    say(this.values.components, String(components(this.choice.mask, this.choice.width)));
     this.noises?.measure();
   }
 }

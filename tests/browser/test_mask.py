@@ -593,9 +593,9 @@ def test_readings_are_of_the_mask_actually_used(stage):
     mask = panel.agrees()
     read = {
         name: panel.find(f"dt:text-is('{name}') + dd").inner_text()
-        for name in ("coverage", "parts", "IoU with the truth")
+        for name in ("coverage", "components", "IoU with the truth")
     }
-    assert read["coverage"] == f"{100 * mask.mean():.1f} %" and read["parts"] == str(parts(mask))
+    assert read["coverage"] == f"{100 * mask.mean():.1f} %" and read["components"] == str(parts(mask))
     assert read["IoU with the truth"] == f"{panel.panel.iou:.2f}"
     expect(panel.find(".kit-used .kit-said")).to_have_text("picker.mask, bool, 8 × 8 cells")
 
