@@ -69,43 +69,48 @@ class Picture:
         self.y += size + 7
 
     def tiles(self, shape, cell_of, x=14, measured=True):
-        """Draw an array; cell_of(index) -> (text, fill, ghost), fill None for no cell. What has no room is left out."""
+        """Draw an array, at most 400 cells of it; cell_of(index) -> (text, fill, ghost), fill None for no cell."""
         shown = shown_shape(shape, 400)
-        steps, (_, height) = facets(shown, (26, 22))
         left, top = x, self.y
         if measured:
             left, top = x + MARGIN * (len(shape) // 2), self.y + MARGIN * -(-len(shape) // 2)
+        cell = next(
+            ((w, 22) for w in (26, 18, 12, 8, 5) if left + facets(shown, (w, 22))[1][0] < self.image.width), (3, 22)
+        )
+        steps, (_, height) = facets(shown, cell)
         for index in itertools.product(*map(range, shown)):
             place = [left, top]
             for axis, at in enumerate(index):
                 place[(len(shape) - 1 - axis) % 2] += at * steps[axis]
-            self._cell(place, *cell_of(index))
+            self._cell(place, cell[0], *cell_of(index))
         for axis in range(len(shape)) if measured and _product(shown) else ():
-            self._measure(left, top, shown, steps, axis, f"{shape[axis]}{' ...' * (shown[axis] < shape[axis])}")
+            self._measure(left, top, shown, steps, axis, f"{shape[axis]}{' ...' * (shown[axis] < shape[axis])}", cell)
         self.y = top + height + 14
 
-    def _cell(self, place, words, fill, ghost):
-        box = (place[0] + 1, place[1] + 1, place[0] + 24, place[1] + 20)
+    def _cell(self, place, width, words, fill, ghost):
+        box = (place[0] + 1, place[1] + 1, place[0] + width - 2, place[1] + 20)
         if fill is None:
             return
-        self.draw.rounded_rectangle(box, 3, fill=None if ghost else fill, outline=LINE if ghost else None)
-        if words and len(words) <= 4:
+        self.draw.rounded_rectangle(
+            box, min(3, width // 6), fill=None if ghost else fill, outline=LINE if ghost else None
+        )
+        if len(words) <= 4 and width == 26:
             middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
             font = ImageFont.load_default(10)
             self.draw.text(middle, words, fill=MUTED if ghost else INK, font=font, anchor="mm")
 
-    def _measure(self, left, top, shape, steps, axis, words):
+    def _measure(self, left, top, shape, steps, axis, words, cell):
         depth = len(shape) - 1 - axis
         level, way = divmod(depth, 2)
         inner = [(shape[at] - 1) * steps[at] for at in range(axis, len(shape), 2)]
-        length, away = sum(inner) + (26, 22)[way], MARGIN * level + 6
+        length, away = sum(inner) + cell[way], MARGIN * level + 6
         ends = [(left, top - away), (left + length, top - away)]
         if way:
             ends = [(left - away, top), (left - away, top + length)]
         self.draw.line(ends, fill=AXIS_COLOURS[depth % 6], width=2)
         middle = ((ends[0][0] + ends[1][0]) / 2, (ends[0][1] + ends[1][1]) / 2)
         self.draw.rectangle(
-            (middle[0] - 4 * len(words) - 2, middle[1] - 7, middle[0] + 4 * len(words) + 2, middle[1] + 7), "white"
+            (middle[0] - 4 * len(words) - 2, middle[1] - 5, middle[0] + 4 * len(words) + 2, middle[1] + 5), "white"
         )
         self.draw.text(middle, words, fill=AXIS_COLOURS[depth % 6], font=ImageFont.load_default(11), anchor="mm")
 

@@ -134,6 +134,15 @@ def test_without_a_browser_there_is_a_picture(tensor):
         assert len(data) <= 200_000 and (picture < 128).any() and (picture[-6:] == 255).all()
 
 
+def test_a_line_of_64_cells_has_room_on_the_picture():
+    array = np.zeros(200, dtype=np.int8)
+    picture = np.asarray(
+        Image.open(io.BytesIO(StorageView(array[-array.ctypes.data % 64 :][:64])._static())).convert("RGB")
+    )
+    coloured = (np.ptp(picture.astype(int), axis=2) > 20).any(axis=0).nonzero()[0]
+    assert coloured.max() < 679 and (picture[:, -1] == 255).all()
+
+
 def test_the_picture_is_of_what_is_read_after_the_operations():
     tensor = torch.arange(6.0).reshape(2, 3)
     changed = StrideVisualizer(tensor, ops=[("transpose", 0, 1)], title="t")
