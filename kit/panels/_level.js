@@ -41,11 +41,10 @@ class Level {
     say(this.bubble, fixed(threshold, 3));
     this.bubble.classList.toggle("kit-left", threshold > 0.5);
     place(this.line, { "aria-valuenow": threshold, "aria-valuetext": `${fixed(threshold, 3)}, covers ${choice.covers}` });
-    const snaps = JSON.stringify(choice.snaps);
-    if (this.snapped === snaps) return;
-    this.snapped = snaps;
+    if (this.snapped === choice.snaps) return;
+    this.snapped = choice.snaps;
     this.snaps.replaceChildren(...Object.entries(choice.snaps).map(([name, value]) => {
-      const mark = element("i", { title: `${name}: ${fixed(value, 3)}` });
+      const mark = element("i", {}, element("span", {}, name === "percentile" ? `${choice.percentile} %` : name));
       mark.style.left = percent(value);
       return mark;
     }));

@@ -167,7 +167,7 @@ class MaskPicker(Panel):
         pictures = {
             "picture": self._picture,
             f"map, n = {self.samples}": grey,
-            f"{mask.mean():.0%} above {self.threshold:.3g}": veiled,
+            f"at {self.threshold:.3g}: {mask.mean():.0%}": veiled,
             f"mask, {mask.shape[0]} x {mask.shape[1]}": 255 * mask.astype(np.uint8),
         }
         return [(self.title, [encode(picture) for picture in pictures.values()])], [*pictures]

@@ -14,6 +14,7 @@ from kit.diffusion import diffedit
 from kit.panels import MaskPicker
 from kit.panels._panel import source
 from kit.panels.mask import normalised
+from tests.browser.lab import Lab, Notebook
 from tests.browser.pages import opened
 from tests.browser.stage import Stage
 from tests.browser.test_noise import luminance
@@ -409,6 +410,11 @@ def test_buttons_set_the_papers_otsus_and_a_percentiles_threshold(stage, js):
     assert panel.agrees().mean() == pytest.approx(0.25, abs=1 / 64)
     panel.page.get_by_role("textbox", name="percentile").fill("40")
     panel.page.keyboard.press("Enter")
+    marks = {
+        mark.inner_text(): float(mark.evaluate("el => parseFloat(el.style.left)"))
+        for mark in panel.find(".kit-snaps i").all()
+    }
+    assert marks == pytest.approx({"paper": 50, "Otsu": 100 * otsu, "40 %": 100 * np.quantile(values, 0.4)}, abs=1e-3)
     assert panel.now() == pytest.approx(np.quantile(values, 0.4), abs=1e-12)
 
 
@@ -658,7 +664,8 @@ def test_every_text_is_readable_in_light_and_dark(stage, scheme):
     texts = (
         ".kit-title, .kit-said, code, .kit-group span, .kit-group button, [aria-pressed=true], h4, .kit-side, input, "
     )
-    texts += ".kit-percent, .kit-wrong, .kit-levels span, .kit-values span, .kit-top, .kit-scale span, dt, dd"
+    texts += ".kit-percent, .kit-wrong, .kit-levels span, .kit-snaps span, .kit-values span, .kit-top, "
+    texts += ".kit-scale span, dt, dd"
     for selector in texts.split(", "):
         ink = luminance(panel.find(selector).first.evaluate("el => getComputedStyle(el).color"))
         light, dark = max(ink, ground), min(ink, ground)
@@ -720,3 +727,47 @@ def test_the_exported_page_works_without_a_kernel(browser, tmp_path):
         values = normalised(MAPS, 0.9)
         expect(page.locator("dt:text-is('coverage') + dd")).to_have_text(f"{100 * (values > 0).mean():.1f} %")
         assert page.locator(".kit-title").inner_text() == "</script><b>mask</b>" and errors == []
+
+
+# In JupyterLab
+
+
+CELL = """
+import numpy as np
+from kit.panels import MaskPicker
+rng = np.random.default_rng(0)
+picker = MaskPicker(rng.random((3, 128, 128)), rng.random((10, 16, 16)))
+picker
+"""
+SHOWN = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, 16, 16);
+  return Array.from({ length: 256 }, (_, i) => data[4 * i] === 255);
+}"""
+
+
+@pytest.mark.lab
+def test_in_jupyterlab_the_next_cell_has_the_mask_that_is_shown(browser, chromium, tmp_path):
+    lab = Lab(tmp_path / "lab")
+    try:
+        with opened(browser, kinds=("error",), viewport={"width": 1400, "height": 1000}) as (page, errors):
+            notebook = Notebook(page, lab, lab.write("mask.ipynb", CELL))
+            notebook.run()
+            panel = notebook.panel()
+            plot, frame = panel.locator(".kit-level").bounding_box(), panel.locator(".kit-frame").bounding_box()
+            for place in (0.5, 0.62):
+                page.mouse.move(plot["x"] + place * plot["width"], plot["y"] + 60, steps=20)
+                page.mouse.down()
+            page.mouse.up()
+            panel.get_by_role("button", name="add", exact=True).click()
+            page.mouse.click(frame["x"] + 100, frame["y"] + 100)
+            panel.locator(".kit-frame").focus()
+            for key in "am":  # in a cell these would insert another, and make it text
+                page.keyboard.press(key)
+            page.wait_for_timeout(500)
+            shown = panel.locator(".kit-thumbnail canvas").evaluate(SHOWN)
+            assert notebook.ask("picker.mask.ravel().tolist()") == shown and 0 < sum(shown) < 256
+            assert abs(notebook.ask("picker.threshold") - 0.62) < 0.01 and notebook.ask("picker.brush") != ""
+            assert notebook.cells() == ["code"] and notebook.errors() == [] and errors == []
+            notebook.close()
+    finally:
+        lab.close()

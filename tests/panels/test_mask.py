@@ -169,6 +169,7 @@ def test_what_the_browser_chooses_is_a_trait_here():
         ("samples", 0, "samples: got 0, wanted 1 to 7"),
         ("samples", 8, "samples: got 8, wanted 1 to 7"),
         ("brush", "AAAA", "brush: got 'AAAA', wanted base64 of 8 bytes"),
+        ("brush", "AAAAAAAA", "brush: got 'AAAAAAAA', wanted base64 of 8 bytes"),
         ("brush", "a cat", "brush: got 'a cat', wanted base64"),
         ("view", "heat", "heat"),
     ],
