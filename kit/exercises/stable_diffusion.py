@@ -19,44 +19,21 @@ from kit.diffusion.ddim import State
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule
 from kit.exercises.checking import Exercise
-
-TINY = (1, 1, 1, 2)
-# Where n = c = h = w, a factor for each picture that lines up with another axis goes through without an error.
-SQUARE = (3, 3, 3, 3)
-
-
-def _shapes(count: int) -> list[tuple[int, ...]]:
-    """The smallest shape, the treacherous one, then random ones."""
-    luck = random.Random(0)
-    return [TINY, SQUARE, *(tuple(luck.randint(1, 5) for _ in range(4)) for _ in range(count - 2))]
-
-
-def _normal(shape, seed: int, dtype=torch.float32) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def _dtype(i: int) -> torch.dtype:
-    return torch.float64 if i % 3 == 2 else torch.float32
-
-
-def _per_picture(level: Tensor, x: Tensor) -> Tensor:
-    return level.view(-1, *[1] * (x.ndim - 1))
-
+from kit.exercises.inputs import Network, dtype, levels, normal, per_picture, shapes
 
 # add_noise
 
 
 def _add_noise(x0, eps, ab):
-    return _per_picture(ab.sqrt(), x0) * x0 + _per_picture((1 - ab).sqrt(), x0) * eps
+    return per_picture(ab.sqrt(), x0) * x0 + per_picture((1 - ab).sqrt(), x0) * eps
 
 
 def _noise_inputs() -> list[dict]:
     def given(i, shape):
-        ab = torch.rand(shape[0], generator=torch.Generator().manual_seed(i), dtype=torch.float64) * 0.9 + 0.05
-        x0, eps = _normal(shape, 2 * i, _dtype(i)), _normal(shape, 2 * i + 1, _dtype(i))
-        return {"x0": x0, "eps": eps, "ab": ab.to(_dtype(i))}
+        x0, eps = normal(shape, 2 * i, dtype(i)), normal(shape, 2 * i + 1, dtype(i))
+        return {"x0": x0, "eps": eps, "ab": levels(shape[0], i, dtype(i))}
 
-    return [given(i, shape) for i, shape in enumerate(_shapes(12))]
+    return [given(i, shape) for i, shape in enumerate(shapes(12))]
 
 
 add_noise = Exercise(
@@ -66,13 +43,13 @@ add_noise = Exercise(
     inputs=_noise_inputs,
     mistakes={
         "ab is a variance: its square root multiplies x0, and the root of 1 - ab multiplies eps.": (
-            lambda x0, eps, ab: _per_picture(ab, x0) * x0 + _per_picture(1 - ab, x0) * eps
+            lambda x0, eps, ab: per_picture(ab, x0) * x0 + per_picture(1 - ab, x0) * eps
         ),
         "the two factors are exchanged: at ab = 1 nothing but x0 must be left.": (
             lambda x0, eps, ab: _add_noise(eps, x0, ab)
         ),
         "the factor of eps is sqrt(1 - ab), not 1 - sqrt(ab): variances add up to 1, factors do not.": (
-            lambda x0, eps, ab: _per_picture(ab.sqrt(), x0) * x0 + _per_picture(1 - ab.sqrt(), x0) * eps
+            lambda x0, eps, ab: per_picture(ab.sqrt(), x0) * x0 + per_picture(1 - ab.sqrt(), x0) * eps
         ),
         "(n,) lines up with the last axis, the columns: make it (n, 1, 1, 1) to have one level for each picture.": (
             lambda x0, eps, ab: ab.sqrt() * x0 + (1 - ab).sqrt() * eps
@@ -98,10 +75,10 @@ def _step_inputs() -> list[dict]:
 
     def given(i, shape):
         ab, ab_next = sorted(round(luck.uniform(0.05, 0.99), 3) for _ in range(2))
-        x, eps = _normal(shape, 2 * i, _dtype(i)), _normal(shape, 2 * i + 1, _dtype(i))
+        x, eps = normal(shape, 2 * i, dtype(i)), normal(shape, 2 * i + 1, dtype(i))
         return {"x": x, "eps": eps, "ab": ab, "ab_next": 1.0 if i == 3 else ab_next}
 
-    return [given(i, shape) for i, shape in enumerate(_shapes(12))]
+    return [given(i, shape) for i, shape in enumerate(shapes(12))]
 
 
 ddim_step = Exercise(
@@ -135,33 +112,18 @@ ddim_step = Exercise(
 # guide
 
 
-class _Network:
-    """A made-up predictor, different for every row of x and cond, that counts its calls."""
-
-    __name__ = "a made-up predict(x, t, cond)"
-
-    def __init__(self):
-        self.calls, self.rows = 0, 0
-
-    def __call__(self, x, t, cond):
-        if len(x) != len(cond):
-            raise ValueError(f"predict: got {len(x)} pictures with {len(cond)} conditions, wanted as many of each")
-        self.calls, self.rows = self.calls + 1, self.rows + len(x)
-        return torch.tanh(x + _per_picture(cond.sum((1, 2)), x)) + t / 1000
-
-
 def _guide_inputs() -> list[dict]:
     def given(i, shape):
         n, L, d = shape[0], 1 + i % 3, 1 if i == 0 else 4
-        pair = [_normal((n, L, d), 100 + 2 * i + j, _dtype(i)) for j in range(2)]
-        inputs = {"predict": _Network(), "x": _normal(shape, i, _dtype(i)), "t": 1 + 83 * i}
+        pair = [normal((n, L, d), 100 + 2 * i + j, dtype(i)) for j in range(2)]
+        inputs = {"predict": Network(), "x": normal(shape, i, dtype(i)), "t": 1 + 83 * i}
         return inputs | {"cond": pair[0], "uncond": pair[1], "w": (3.0, 7.5, 2.0, -1.0, 0.5)[i % 5]}
 
-    return [given(i, shape) for i, shape in enumerate(_shapes(10))]
+    return [given(i, shape) for i, shape in enumerate(shapes(10))]
 
 
 def _observe_guide(function, arguments: dict) -> dict:
-    network = _Network()
+    network = Network()
     result = function(network, *list(arguments.values())[1:])
     return {"result": result, "calls of predict": network.calls, "pictures through predict": network.rows}
 
@@ -210,15 +172,15 @@ guide = Exercise(
 
 def _same_length(g, c):
     def lengths(x):
-        return _per_picture(torch.linalg.vector_norm(x.flatten(1), dim=1), x)
+        return per_picture(torch.linalg.vector_norm(x.flatten(1), dim=1), x)
 
     return g * lengths(c) / lengths(g)
 
 
 def _length_inputs() -> list[dict]:
     return [
-        {"g": _normal(shape, 2 * i, _dtype(i)), "c": _normal(shape, 2 * i + 1, _dtype(i))}
-        for i, shape in enumerate(_shapes(10))
+        {"g": normal(shape, 2 * i, dtype(i)), "c": normal(shape, 2 * i + 1, dtype(i))}
+        for i, shape in enumerate(shapes(10))
     ]
 
 
@@ -241,7 +203,7 @@ same_length = Exercise(
             lambda g, c: g * (g / _same_length(g, c))
         ),
         "this has length 1: it is divided by its own length, and not yet multiplied by that of c.": (
-            lambda g, c: _same_length(g, c) / _per_picture(c.flatten(1).norm(dim=1), c)
+            lambda g, c: _same_length(g, c) / per_picture(c.flatten(1).norm(dim=1), c)
         ),
     },
 )
@@ -304,12 +266,12 @@ def _until_still(states, tolerance):
 
 def _paths(n: int, settle: list[int], length: int, seed: int) -> list[State]:
     """A made-up path on which the x0 of picture i keeps moving until step settle[i]; its x never rests."""
-    x0, states = torch.zeros(n, 2, 2, 2), [State(length * 10, _normal((n, 2, 2, 2), seed))]
+    x0, states = torch.zeros(n, 2, 2, 2), [State(length * 10, normal((n, 2, 2, 2), seed))]
     for k in range(1, length + 1):
         pace = torch.tensor([1.0 if k <= settle[i] else 0.01 for i in range(n)])
-        x0 = x0 + _per_picture(pace, x0) * torch.ones_like(x0)
+        x0 = x0 + per_picture(pace, x0) * torch.ones_like(x0)
         t = (length - k) * 10 if k < length else -1
-        states.append(State(t, _normal((n, 2, 2, 2), seed + k), x0, torch.zeros_like(x0)))
+        states.append(State(t, normal((n, 2, 2, 2), seed + k), x0, torch.zeros_like(x0)))
     return states
 
 
