@@ -171,7 +171,8 @@ class Tiles {
   #fit(shown, room, widest) {
     const ideal = [Math.max(26, Math.min(54, widest * 6.6 + 12)), 26];
     const { width, height } = facets(shown, ideal), gaps = facets(shown, [0, 0]);
-    const most = [(room - gaps.width) / (width - gaps.width) * ideal[0], (TALLEST - gaps.height) / (height - gaps.height) * ideal[1]];
+    const most = [(room - gaps.width) / (width - gaps.width) * ideal[0],
+      (TALLEST - gaps.height) / (height - gaps.height) * ideal[1]];
     const cell = ideal.map((side, way) => Math.floor(Math.min(side, most[way] || side)));
     this.written = cell[1] >= 15 && widest * 6.2 + 4 <= cell[0];
     return facets(shown, this.written ? cell : cell.fill(Math.max(4, Math.min(...cell))));
@@ -253,7 +254,8 @@ class Tiles {
     context.textAlign = "right";
     context.font = `10px ${this.palette.font}`;
     context.fillStyle = this.palette.muted;
-    for (let row = 0; row < rows; row += every) context.fillText(this.rowText(row), this.left - 8, this.top + row * step + this.layout.cell[1] / 2 + 0.5);
+    const middle = this.top + this.layout.cell[1] / 2 + 0.5;
+    for (let row = 0; row < rows; row += every) context.fillText(this.rowText(row), this.left - 8, middle + row * step);
   }
 
   #solid(context, box, fill) {

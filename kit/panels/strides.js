@@ -30,8 +30,6 @@ function isContiguous(view) {
   return view.shape.includes(0) || view.shape.every((size, axis) => size === 1 || view.strides[axis] === wanted[axis]);
 }
 
-const pyTuple = sizes => sizes.length === 1 ? `(${sizes[0]},)` : `(${sizes.join(", ")})`;
-
 function wholeAxis(view, axis) {
   const rank = view.shape.length;
   if (!(axis >= -rank && axis < rank)) {
@@ -72,7 +70,7 @@ function filledIn(view, shape) {
   const open = shape.filter(size => size === -1).length === 1 && known > 0 && count % known === 0;
   const full = open ? shape.map(size => size === -1 ? count / known : size) : shape;
   if (Math.min(0, ...full) < 0 || product(full) !== count) {
-    throw new Error(`shape: got ${pyTuple(full)}, wanted one of ${count} numbers like ${pyTuple(view.shape)}`);
+    throw new Error(`shape: got ${shapeText(full)}, wanted one of ${count} numbers like ${shapeText(view.shape)}`);
   }
   return full;
 }
@@ -132,13 +130,14 @@ const OPERATIONS = {
       throw new Error(`step: got ${step}, wanted ${library === "numpy" ? "one that is not 0" : "at least 1"}`);
     }
     const [first, count] = sliced(view.shape[axis], start, stop, step);
-    return { view: { shape: changedAt(view.shape, axis, count), strides: changedAt(view.strides, axis, view.strides[axis] * step),
-      offset: view.offset + (count ? first * view.strides[axis] : 0) }, copied: false,
-    why: `the offset is where the slice begins; axis ${axis} steps by ${step} × its stride` };
+    const strides = changedAt(view.strides, axis, view.strides[axis] * step);
+    const offset = view.offset + (count ? first * view.strides[axis] : 0);
+    return { view: { shape: changedAt(view.shape, axis, count), strides, offset }, copied: false,
+      why: `the offset is where the slice begins; axis ${axis} steps by ${step} × its stride` };
   },
   expand(view, shape, library) {
     const added = shape.length - view.shape.length;
-    if (added < 0) throw new Error(`shape: got ${pyTuple(shape)}, wanted at least ${view.shape.length} axes`);
+    if (added < 0) throw new Error(`shape: got ${shapeText(shape)}, wanted at least ${view.shape.length} axes`);
     const axes = shape.map((wanted, axis) => {
       const [size, stride] = axis < added ? [1, 0] : [view.shape[axis - added], view.strides[axis - added]];
       if (wanted === -1 && axis >= added && library === "torch") wanted = size;
@@ -184,14 +183,14 @@ const OPERATIONS = {
     if (isContiguous(view)) return { view, copied: false, why: "it is row-major already, so it is returned as it is" };
     const wanted = packed(view.shape);
     return { view: wanted, copied: true,
-      why: `strides ${pyTuple(view.strides)} are not row-major ${pyTuple(wanted.strides)}: the numbers move` };
+      why: `strides ${shapeText(view.strides)} are not row-major ${shapeText(wanted.strides)}: the numbers move` };
   },
   as_strided(view, shape, strides, offset, library) {
     if (shape.length !== strides.length || Math.min(0, ...shape) < 0) {
-      throw new Error(`as_strided: got shape ${pyTuple(shape)}, strides ${pyTuple(strides)}, wanted as many, sizes >= 0`);
+      throw new Error(`as_strided: got shape ${shapeText(shape)}, strides ${shapeText(strides)}, wanted as many, sizes >= 0`);
     }
     if (library === "torch" && Math.min(0, ...strides) < 0) {
-      throw new Error(`strides: got ${pyTuple(strides)}, wanted none below 0: torch has no negative strides`);
+      throw new Error(`strides: got ${shapeText(strides)}, wanted none below 0: torch has no negative strides`);
     }
     return { view: { shape, strides, offset }, copied: false, why: "the same storage, read by the numbers given" };
   },
@@ -201,7 +200,8 @@ const applied = (view, [name, ...given], library) => OPERATIONS[name](view, ...g
 
 // What each number of an as_strided may be while the others stay within `size` cells.
 function limitsOf(view, size, library) {
-  const [low, high] = boundsOf(view), limits = { shape: [], strides: [], offset: [view.offset - low, view.offset + size - 1 - high] };
+  const [low, high] = boundsOf(view);
+  const limits = { shape: [], strides: [], offset: [view.offset - low, view.offset + size - 1 - high] };
   view.shape.forEach((length, axis) => {
     const stride = view.strides[axis], reach = (length - 1) * stride;
     const below = low - Math.min(0, reach), above = size - 1 - (high - Math.max(0, reach)), most = Math.max(1, length - 1);
@@ -259,27 +259,28 @@ function missesOf(lines, capacity) {
 
 // --- how an operation is written
 
-const sliceText = ([axis, start, stop, step]) => `[${":, ".repeat(axis)}${start ?? ""}:${stop ?? ""}${step === null || step === 1 ? "" : `:${step}`}]`;
+const sliceText = ([axis, start, stop, step]) =>
+  `[${":, ".repeat(axis)}${start ?? ""}:${stop ?? ""}${step === null || step === 1 ? "" : `:${step}`}]`;
 
 const listed = numbers => numbers.length ? numbers.join(", ") : "()";
 
 const WRITTEN = {
   torch: {
     slice: (code, view, args) => code + sliceText([wholeAxis(view, args[0]), ...args.slice(1)]),
-    as_strided: (code, view, args) => `${code}.as_strided(${pyTuple(args[0])}, ${pyTuple(args[1])}, ${args[2]})`,
+    as_strided: (code, view, args) => `${code}.as_strided(${shapeText(args[0])}, ${shapeText(args[1])}, ${args[2]})`,
   },
   numpy: {
     transpose: (code, view, args) => `${code}.swapaxes(${args.join(", ")})`,
     permute: (code, view, [axes]) => `${code}.transpose(${listed(axes)})`,
     slice: (code, view, args) => code + sliceText([wholeAxis(view, args[0]), ...args.slice(1)]),
-    expand: (code, view, [shape]) => `np.broadcast_to(${code}, ${pyTuple(shape)})`,
+    expand: (code, view, [shape]) => `np.broadcast_to(${code}, ${shapeText(shape)})`,
     flip: (code, view, [axis]) => `np.flip(${code}, ${axis})`,
     unfold: (code, view, [axis, size, step]) => `sliding_window_view(${code}, ${size}, ${axis})` +
       (step === 1 ? "" : sliceText([wholeAxis(view, axis), null, null, step])),
-    view: (code, view, [shape]) => `${code}.reshape(${pyTuple(shape)}, copy=False)`,
+    view: (code, view, [shape]) => `${code}.reshape(${shapeText(shape)}, copy=False)`,
     contiguous: code => `np.ascontiguousarray(${code})`,
     as_strided: (code, view, [shape, strides, offset], itemsize) =>
-      `as_strided(storage_of(${code})[${offset}:], ${pyTuple(shape)}, ${pyTuple(strides.map(stride => stride * itemsize))})`,
+      `as_strided(storage_of(${code})[${offset}:], ${shapeText(shape)}, ${shapeText(strides.map(stride => stride * itemsize))})`,
   },
 };
 
@@ -296,7 +297,8 @@ const TOOLS = {
   transpose: { asks: [["axis", "int"], ["axis", "int"]], fill: ({ shape }) => shape.length > 1 ? [0, 1] : [0, 0] },
   permute: { asks: [["axes", "ints"]], fill: ({ shape }) => [shape.map((_, axis) => axis).reverse()] },
   slice: { asks: [["axis", "int"], ["start", "maybe"], ["stop", "maybe"], ["step", "maybe"]], fill: () => [0, null, null, 2] },
-  expand: { asks: [["shape", "ints"]], fill: ({ shape }) => [shape.includes(1) ? shape.map(size => size === 1 ? 3 : size) : [3, ...shape]] },
+  expand: { asks: [["shape", "ints"]],
+    fill: ({ shape }) => [shape.includes(1) ? shape.map(size => size === 1 ? 3 : size) : [3, ...shape]] },
   flip: { asks: [["axis", "int"]], fill: () => [0] },
   unfold: { asks: [["axis", "int"], ["size", "int"], ["step", "int"]],
     fill: ({ shape }) => [shape.length - 1, Math.min(3, shape.at(-1) ?? 1), 1] },
@@ -366,7 +368,8 @@ class StorageViewer {
 
   // What is read: {view, code, storage: {size, first, values, address}}; a panel with operations has more of them.
   get state() {
-    this.whole ??= { view: this.given, code: "t", storage: { ...this.model.get("_storage"), size: this.given.size, address: this.given.address } };
+    const { size, address } = this.given;
+    this.whole ??= { view: this.given, code: "t", storage: { ...this.model.get("_storage"), size, address } };
     return this.whole;
   }
 
@@ -389,12 +392,15 @@ class StorageViewer {
     const { view, storage } = this.now, { itemsize } = this.given, count = product(view.shape);
     const bounds = boundsOf(view);
     const whole = product(shownShape(view.shape)) === count && isInside(view, storage.size);
-    const facts = [["shape", pyTuple(view.shape)], ["strides", pyTuple(view.strides)],
-      ["in bytes", pyTuple(view.strides.map(stride => stride * itemsize))], ["offset", `${view.offset} (${view.offset * itemsize} B)`],
+    const reads = whole ? `${this.places.size} of ${storage.size} cells` : `cells ${bounds?.join(" to ")}`.replaceAll("-", "−");
+    const facts = [["shape", shapeText(view.shape)], ["strides", shapeText(view.strides)],
+      ["in bytes", shapeText(view.strides.map(stride => stride * itemsize))],
+      ["offset", `${view.offset} (${view.offset * itemsize} B)`],
       ["contiguous", isContiguous(view) ? "yes" : "no"],
-      ["reads", !bounds ? "nothing" : whole ? `${this.places.size} of ${storage.size} cells` : `cells ${bounds.join(" to ")}`.replaceAll("-", "−")],
+      ["reads", bounds ? reads : "nothing"],
       ["storage", `${bytesText(storage.size * itemsize)}${storage.address ? ` at ${hex(storage.address)}` : ""}`]];
-    this.facts.replaceChildren(...facts.map(([name, text]) => element("div", {}, element("dt", {}, name), element("dd", {}, element("code", {}, text)))));
+    this.facts.replaceChildren(...facts.map(([name, text]) =>
+      element("div", {}, element("dt", {}, name), element("dd", {}, element("code", {}, text)))));
   }
 
   // Of each cell the places of the view, as far as it is drawn, that read it.
@@ -443,8 +449,9 @@ class StorageViewer {
     const across = Math.max(1, Math.min(Math.ceil(lines / 20), Math.floor((room - 80) / (per * 6 + 12))));
     this.per = per;
     this.across = across;
-    const more = storage.size > storage.values.length ? `, drawn ${storage.values.length.toLocaleString("en")} of ${storage.size.toLocaleString("en")}` : "";
-    this.storedCaption.replaceChildren("storage", ` of ${storage.size.toLocaleString("en")} cells${more}; ${across > 1 ? "each block" : "each row"} one cache line`);
+    const more = storage.size > storage.values.length ? `, ${storage.values.length.toLocaleString("en")} of them drawn` : "";
+    this.storedCaption.replaceChildren(
+      `storage of ${countText(storage.size, "cell")}${more}; ${across > 1 ? "each block" : "each row"} one cache line`);
     const addressOf = line => `+${(line * per - this.lead) * itemsize}`;
     this.stored.over.setAttribute("aria-label", "Storage, cell by cell; arrow keys go from cell to cell");
     this.stored.show({ shape: [across, Math.max(1, Math.ceil(lines / across)), per], room, widest: this.#widest(),
@@ -453,7 +460,8 @@ class StorageViewer {
         const cell = this.#cellAt(place);
         if (this.#isOutside(cell)) return this.places.has(cell) ? { alarm: true, text: "?" } : { none: true };
         if (cell < storage.first || cell >= storage.first + storage.values.length) return { none: true };
-        return { text: this.#valueAt(cell), fill: this.places.has(cell) ? this.#tint(cell) : undefined, faint: !this.places.has(cell) };
+        const faint = !this.places.has(cell);
+        return { text: this.#valueAt(cell), fill: faint ? undefined : this.#tint(cell), faint };
       } });
   }
 
@@ -461,7 +469,8 @@ class StorageViewer {
 
   #placeOf(cell) {
     const at = cell + this.lead, line = Math.floor(at / this.per) - this.firstLine;
-    return [((line % this.across) + this.across) % this.across, Math.floor(line / this.across), ((at % this.per) + this.per) % this.per];
+    const rest = (number, whole) => ((number % whole) + whole) % whole;
+    return [rest(line, this.across), Math.floor(line / this.across), rest(at, this.per)];
   }
 
   // --- the cursor
@@ -495,14 +504,18 @@ class StorageViewer {
   #write(cell, aliases) {
     const { view, storage } = this.now, { itemsize } = this.given, { index } = this.hover;
     const value = this.#valueAt(cell), strong = text => element("strong", {}, text);
-    const address = storage.address ? `, address ${hex(BigInt(storage.address) + BigInt(cell * itemsize))}` : ` at byte ${cell * itemsize}`;
-    const terms = index?.flatMap((i, axis) => [" + ", element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` },
-      String(i)), `·${String(view.strides[axis]).replace("-", "−")}`]) ?? [];
+    const address = storage.address ? `, address ${hex(BigInt(storage.address) + BigInt(cell * itemsize))}`
+      : ` at byte ${cell * itemsize}`;
+    const inColour = (i, axis) =>
+      element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(i));
+    const terms = index?.flatMap((i, axis) => [" + ", inColour(i, axis), `·${String(view.strides[axis]).replace("-", "−")}`]) ?? [];
     const outside = this.#isOutside(cell);
-    const others = aliases.length > 1 ? `; ${aliases.length} places of the view read it` : index || aliases.length ? "" : "; the view does not read it";
+    const others = aliases.length > 1 ? `; ${aliases.length} places of the view read it`
+      : aliases.length ? "" : "; the view does not read it";
     this.formula.classList.toggle("kit-outside", outside);
     this.formula.replaceChildren(...(index ? ["view", ...indexText(index), ` → ${view.offset}`, ...terms, " = "] : []),
-      `cell ${String(cell).replace("-", "−")}`, outside ? " — outside the storage: memory that is not this tensor's" : address,
+      `cell ${String(cell).replace("-", "−")}`,
+      outside ? " — outside the storage: memory that is not this tensor's" : address,
       ...(value === undefined ? [] : [": ", strong(value)]), others);
   }
 }
@@ -515,7 +528,8 @@ class StrideViewer extends StorageViewer {
     this.redraw = debounceFrame(() => this.draw());
     signal.addEventListener("abort", () => { this.save.cancel(); this.redraw.cancel(); });
     this.#build();
-    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", () => { this.#judge(); this.redraw(); }]]) {
+    const judge = () => { this.#judge(); this.redraw(); };
+    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", judge]]) {
       model.on(name, hear);
       signal.addEventListener("abort", () => model.off(name, hear));
     }
@@ -583,7 +597,8 @@ class StrideViewer extends StorageViewer {
     const size = product(view.shape), values = Array(Math.min(size, MOST_CELLS));
     const shown = indices(size > MOST_CELLS ? shownShape(source.shape) : source.shape);
     for (const index of shown) {
-      const old = cellOf(source, index) - before.storage.first, fresh = name === "flip" ? cellOf(view, index) : ravel(index, source.shape);
+      const old = cellOf(source, index) - before.storage.first;
+      const fresh = name === "flip" ? cellOf(view, index) : ravel(index, source.shape);
       if (fresh < values.length) values[fresh] = before.storage.values[old];
     }
     return { first: 0, values: Array.from(values, text => text ?? "·"), size, address: "" };
@@ -596,20 +611,24 @@ class StrideViewer extends StorageViewer {
     said.forEach(({ copied, address }, i) => {
       if (copied && steps[i + 1]) steps[i + 1].storage.address = address;
     });
-    const word = said.at(-1), badge = (kind, text) => element("b", { className: "kit-badge", "data-kind": kind }, text);
     this.verdict.hidden = !ops.length;
-    const outside = !isInside(last.view, last.storage.size);
     if (!ops.length) return this.verdict.replaceChildren();
-    if (word?.error && !(outside && !failed)) return this.verdict.replaceChildren(badge("error", "error"), `${verdict.library}: ${word.error}`);
-    if (failed) return this.verdict.replaceChildren(badge("error", "error"), `${failed} (by the rules of ${library})`);
+    const word = said.at(-1), outside = !isInside(last.view, last.storage.size);
+    if (failed && !word?.error) return this.#pronounce("error", "error", `${failed} (by the rules of ${library})`);
+    if (word?.error && (failed || !outside)) return this.#pronounce("error", "error", `${verdict.library}: ${word.error}`);
     if (outside) {
-      return this.verdict.replaceChildren(badge("error", "out of bounds"),
-        `cells ${boundsOf(last.view).join(" to ").replaceAll("-", "−")} of a storage of ${last.storage.size}. ${word?.error ?? "It was not run."}`);
+      const cells = boundsOf(last.view).join(" to ").replaceAll("-", "−");
+      const fate = word?.error ?? "It was not run.";
+      return this.#pronounce("error", "out of bounds", `cells ${cells} of a storage of ${last.storage.size}. ${fate}`);
     }
-    const copied = word ? word.copied : last.copied;
-    const proof = word ? `${verdict.library} says: ${copied ? "a new storage" : "the same storage"}, ${library === "torch" ? "data_ptr" : "base address"} ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
-    this.verdict.replaceChildren(badge(copied ? "copy" : "view", copied ? "copy" : "view"), `${last.why[0].toUpperCase()}${last.why.slice(1)}. `,
-      element("span", { className: "kit-proof" }, proof));
+    const kind = (word ?? last).copied ? "copy" : "view", storage = kind === "copy" ? "a new storage" : "the same storage";
+    const pointer = library === "torch" ? "data_ptr" : "base address";
+    const proof = word ? `${library} says: ${storage}, ${pointer} ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
+    this.#pronounce(kind, kind, `${last.why[0].toUpperCase()}${last.why.slice(1)}. `, element("span", { className: "kit-proof" }, proof));
+  }
+
+  #pronounce(kind, name, ...words) {
+    this.verdict.replaceChildren(element("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
   }
 
   // Several places on one cell: what a write does, and what the library says to it.
@@ -620,8 +639,9 @@ class StrideViewer extends StorageViewer {
     const shared = this.places.get(view.offset).length, write = verdict?.write;
     const tried = !write ? "" : write.error ? ` Tried on a copy of the storage, ${verdict.library} refuses: ${write.error}.`
       : ` Tried on a copy of the storage: it changed ${countText(write.changed, "place")} at once.`;
+    const first = `view[${view.shape.map(() => 0).join(", ")}]`, readers = shared === 1 ? "1 place reads" : `${shared} places read`;
     this.hazard.replaceChildren(element("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
-      `Writing to view[${view.shape.map(() => 0).join(", ")}] writes a cell that ${shared} ${shared === 1 ? "place reads" : "places read"}, and the source with them.${tried}`);
+      `Writing to ${first} writes a cell that ${readers}, and the source with them.${tried}`);
   }
 
   // What the library said, if it was to the operations there are now; undefined while it is not heard.
@@ -688,8 +708,10 @@ class StrideViewer extends StorageViewer {
     const knob = (label, depth, change) => {
       const input = element("input", { type: "range", tabIndex: 0, "aria-label": label });
       const output = element("output", {});
-      input.addEventListener("input", event => { this.clock.input(event); this.#slide(change, Number(input.value)); }, { signal: this.signal });
-      return { input, output, node: element("label", { className: depth === null ? "" : `kit-axis-${depth}` }, element("span", {}, label), input, output) };
+      const slide = event => { this.clock.input(event); this.#slide(change, Number(input.value)); };
+      input.addEventListener("input", slide, { signal: this.signal });
+      const className = depth === null ? "" : `kit-axis-${depth}`;
+      return { input, output, node: element("label", { className }, element("span", {}, label), input, output) };
     };
     const each = (part, slot) => Array.from({ length: rank }, (_, axis) => knob(`${part} ${axis}`, (rank - 1 - axis) % AXIS_COLOURS,
       (op, value) => changedAt(op, slot, changedAt(op[slot], axis, value))));
@@ -742,11 +764,13 @@ class LoopViewer {
     this.said = element("p", { className: "kit-formula" });
     this.node = element("details", { className: "kit-loops" },
       element("summary", { tabIndex: 0 }, "Cache lines and the order of loops"),
-      element("p", { className: "kit-note" }, "C[i, j] += A[i, k] · B[k, j], three 16 × 16 matrices of float64, row-major, each from the start of a line. ",
+      element("p", { className: "kit-note" }, "C[i, j] += A[i, k] · B[k, j], three 16 × 16 matrices of float64, row-major, ",
+        "each from the start of a line; blocked: 8 × 8 blocks. ",
         "The cache begins empty, holds any lines, and drops the one least recently used."),
       element("div", { className: "kit-bar" }, ...this.orders.map(({ button }) => button), this.lines),
       this.time,
-      element("div", { className: "kit-terms" }, ...tiles.map((tile, i) => element("figure", {}, element("figcaption", {}, element("code", {}, "ABC"[i])), tile.node))),
+      element("div", { className: "kit-terms" }, ...tiles.map((tile, i) =>
+        element("figure", {}, element("figcaption", {}, element("code", {}, "ABC"[i])), tile.node))),
       this.said);
     this.node.addEventListener("toggle", () => this.node.open && this.#change(), { signal });
   }
@@ -778,8 +802,9 @@ class LoopViewer {
       } });
       tiles.mark(i === matrix ? [[[row, column]], true] : [[], true]);
     });
-    const until = missed.slice(0, at + 1).filter(Boolean).length;
-    this.said.textContent = `read ${(at + 1).toLocaleString("en")} of ${line.length.toLocaleString("en")}: ${"ABC"[matrix]}[${row}, ${column}], ${missed[at] ? "a miss" : "in the cache"}; ${until.toLocaleString("en")} misses so far`;
+    const until = missed.slice(0, at + 1).filter(Boolean).length, [now, all] = [at + 1, line.length].map(n => n.toLocaleString("en"));
+    this.said.textContent = `read ${now} of ${all}: ${"ABC"[matrix]}[${row}, ${column}], ` +
+      `${missed[at] ? "a miss" : "in the cache"}; ${until.toLocaleString("en")} misses so far`;
     panel.clock.painted();
   }
 }
