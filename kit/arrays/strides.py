@@ -456,7 +456,7 @@ def _flat(array):
 def storage_of(tensor):
     """The whole storage of a tensor as one axis, in order of address, sharing its memory; detached from any graph."""
     if library_of(tensor) == "numpy":
-        return _flat(tensor) if tensor.size else tensor.reshape(-1)
+        return _flat(tensor) if _root(tensor).size else tensor.reshape(-1)
     return tensor.detach().as_strided((memory(tensor).size,), (1,), 0)
 
 

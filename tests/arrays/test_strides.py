@@ -202,6 +202,13 @@ def test_the_storage_shares_the_tensors_memory():
         assert tensor[3, 1] == 5
 
 
+def test_a_view_of_nothing_still_has_its_storage():
+    for tensor in (torch.arange(4)[2:2], np.arange(4)[2:2]):
+        assert memory(tensor).size == 4 and storage_of(tensor).tolist() == [0, 1, 2, 3]
+    for tensor in (torch.zeros(0, 3), np.zeros((0, 3))):
+        assert memory(tensor).size == 0 and storage_of(tensor).tolist() == []
+
+
 def test_addresses_are_those_of_the_library():
     tensor, array = torch.arange(12.0)[3:], np.arange(12.0)[3:]
     assert memory(tensor).address + 4 * memory(tensor).view.offset == tensor.data_ptr()

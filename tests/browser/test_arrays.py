@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from collections import Counter
 from contextlib import closing
 from itertools import product
 
@@ -138,24 +139,27 @@ def test_random_chains_of_operations_give_what_kit_arrays_gives(rules, library):
 def test_the_code_of_a_chain_runs_and_gives_what_the_chain_gives(rules, library):
     run = rules("strides.js", "applied", "written")
     rng = random.Random(library)
+    done = Counter()
     names = {"np": np, "storage_of": strides.storage_of, **vars(np.lib.stride_tricks)}
     for _ in range(200):
         view, tensor = start(rng, library)
         result, ops = tensor, []
         for _ in range(4):
             found = strides.memory(result)
-            op = drawn(rng, found.view, found.size)
+            name, arguments = drawn(rng, found.view, found.size)
             try:
-                result = strides.on_tensor(result, *op)
-            except (ValueError, IndexError, RuntimeError, TypeError):
+                result = strides.on_tensor(result, name, *arguments)
+            except (ValueError, IndexError, RuntimeError):
                 continue
-            ops.append(op)
+            ops.append([name, *arguments])
         code = run(
             """([view, ops, library]) => ops.reduce(([code, view], op) =>
               [rules.written(code, view, op, library, 8), rules.applied(view, op, library).view], ["t", view])[0]""",
             [vars(view), ops, library],
         )
         assert eval(code, {"t": tensor, **names}).tolist() == result.tolist(), code
+        done.update(name for name, *_ in ops)
+    assert done.keys() == strides.OPERATIONS.keys() and min(done.values()) >= 10, done
 
 
 def test_the_picture_without_a_browser_lays_cells_out_as_the_browser_does(rules):
@@ -244,6 +248,11 @@ class Array:
     def lit(self, place):
         """How strongly a place is marked, from 0 to 255."""
         return self.pixels(self.over, place)[0, 0, 3]
+
+    def alarms(self):
+        """How many pixels have the colour of an alarm."""
+        red, green, blue, _ = np.moveaxis(self.pixels(self.base, (250, 250), 500).astype(int), -1, 0)
+        return int(((red > 150) & (green < 60) & (blue < 60)).sum())
 
     def is_solid(self, place):
         """Whether the cell around a place is filled; a ghost has an outline and a number only."""
@@ -710,11 +719,14 @@ def test_sliders_stay_inside_the_storage_until_they_are_let_out(stage):
     panel.page.wait_for_timeout(120)
     assert panel.saved("ops")[-1] == [["as_strided", [3, 2], [2, 1], 6]] and facts(panel)["offset"] == "6 (24 B)"
     assert panel.find(".kit-badge").inner_text() == "view"
+    red = [array.alarms() for array in strided(panel)]
     panel.find(".kit-red input").check()
     offset.focus()
     panel.page.keyboard.press("End")
     expect(panel.find(".kit-badge")).to_have_text("out of bounds")
     assert "cells 18 to 23 of a storage of 12" in panel.find(".kit-verdict").inner_text()
+    panel.page.wait_for_timeout(100)
+    assert red == [0, 0] and all(array.alarms() > 200 for array in strided(panel))
     view, _ = strided(panel)
     assert all("outside the storage: memory that is not this tensor's" in text for text in view.cells())
 
