@@ -65,22 +65,16 @@ class Level {
     }));
   }
 
-  #set(value, event) {
+  #set(threshold, event) {
     this.choice.clock.input(event);
-    this.choice.set({ threshold: clamp(rounded(value, 0.001), 0, 1) });
+    this.choice.set({ threshold: clamp(threshold, 0, 1) });
   }
 
   // The line stops at the marks it comes near, unless Alt is held.
   #drag(event) {
-    const box = this.plot.getBoundingClientRect(), at = clamp((event.clientX - box.left) / box.width, 0, 1);
+    const box = this.plot.getBoundingClientRect(), at = (event.clientX - box.left) / box.width;
     const near = Object.values(this.choice.snaps).find(snap => Math.abs(snap - at) * box.width < STICKY);
-    if (near === undefined || event.altKey) this.#set(at, event);
-    else this.#snap(near, event);
-  }
-
-  #snap(threshold, event) {
-    this.choice.clock.input(event);
-    this.choice.set({ threshold });
+    this.#set(near === undefined || event.altKey ? rounded(at, 0.001) : near, event);
   }
 
   #press(event) {
@@ -102,7 +96,7 @@ class Level {
       ArrowUp: threshold + stride, PageDown: threshold - 0.1, PageUp: threshold + 0.1, Home: 0, End: 1 }[event.key];
     if (event.ctrlKey || event.metaKey || target === undefined) return;
     event.preventDefault();
-    this.#set(target, event);
+    this.#set(rounded(target, 0.001), event);
   }
 }
 

@@ -53,13 +53,14 @@ class MaskPicker(Panel):
     difference: absolute differences, by noise (samples, h, w) or averaged (h, w), or those of a batch
         (n, samples, h, w), of any scale; or the `Mask` that `kit.diffusion.diffedit.mask` returns.
     index: which picture of the batch, 0 to n - 1. threshold: to open on, 0 to 1; by default the Mask's, or the
-        paper's 0.5. clip: the quantile above which the map's values are cut off; None takes (h, w) in [0, 1] as it is.
+        paper's 0.5. samples: the n to open on, 1 to samples; by default all.
+    clip: the quantile above which the map's values are cut off; None takes a map (h, w) in [0, 1] as it is.
     truth: the true mask, bool or 0 and 1, (h, w) or (n, 1, h, w), for an IoU.
 
     A Mask that other arithmetic made (another `clip`, a deviation) is shown just as it is, without the choice of n.
     The traits threshold, samples and brush make the mask, in the browser and here alike: `picker.mask` is what
     `kit.diffusion.diffedit.edit` takes. While a hand drags the threshold or n they are sent at most every 100 ms.
-    Raises TypeError or ValueError for bad input.
+    Raises TypeError or ValueError for bad input, and TraitError for a choice there is not.
     """
 
     _esm = source("_draw.js", "_dial.js", "_masked.js", "_level.js", "_veil.js", "mask.js")
@@ -82,7 +83,9 @@ class MaskPicker(Panel):
     _operands = traitlets.Dict().tag(sync=True, echo_update=False)
     _timing = traitlets.Dict().tag(sync=True, echo_update=False)
 
-    def __init__(self, picture, difference, *, index=0, threshold=None, clip=0.9, truth=None, title="", **kwargs):
+    def __init__(
+        self, picture, difference, *, index=0, threshold=None, samples=None, clip=0.9, truth=None, title="", **kwargs
+    ):
         if hasattr(difference, "per_noise"):
             threshold = difference.threshold if threshold is None else threshold
             maps, clip = _maps_of(difference, index, _clip(clip))
@@ -96,7 +99,7 @@ class MaskPicker(Panel):
             parts["truth"] = np.packbits(self._truth).tobytes()
         super().__init__(
             threshold=_share("threshold", PAPER if threshold is None else threshold),
-            samples=kwargs.pop("samples", len(self._maps)),
+            samples=len(self._maps) if samples is None else samples,
             shape=list(self._maps.shape),
             size=[self._picture.shape[1], self._picture.shape[0]],
             clip=clip,

@@ -504,6 +504,10 @@ def test_strokes_add_and_erase_and_are_undone_and_redone(stage):
     assert (panel.agrees() == before).all()
     panel.press("undo")
     assert (panel.agrees() == want).all()
+    redo = panel.page.get_by_role("button", name="redo", exact=True)
+    expect(redo).to_be_enabled()
+    panel.page.mouse.click(*panel.cell(*inside))
+    expect(redo).to_be_disabled()
 
 
 def test_a_fast_stroke_has_no_gaps_and_is_one_message(stage):
