@@ -107,16 +107,24 @@ function pseudorandom() {
   return () => (state = Math.imul(state, 1664525) + 1013904223 >>> 0) / 2 ** 32;
 }
 
-// The steps of a recorded path, side by side across the panel; the ticks name t where it is known.
+// What stands under the ticks: t where it is known, else labels where they are short, else the steps' numbers.
+function tickNames(playhead) {
+  const { model, length } = playhead, labels = model.get("labels");
+  if (model.get("timesteps").length) return Array.from({ length }, (_, step) => readings(playhead, step)[1][1]);
+  const short = labels.length === length && Math.max(...labels.map(label => label.length)) <= 12;
+  return short ? labels : Array.from({ length }, (_, step) => String(step + 1));
+}
+
+// The steps of a recorded path, side by side across the panel.
 function evenly(playhead) {
-  const { model, length } = playhead, place = step => (step + 0.5) / length;
+  const { length } = playhead, place = step => (step + 0.5) / length;
   return {
     place,
     stepAt: share => Math.max(0, Math.min(length - 1, Math.floor(share * length))),
     ticks(width) {
-      const every = tickEvery(width, length, 6), named = tickEvery(width, length, 44), ticks = [];
-      const name = step => model.get("timesteps").length ? readings(playhead, step)[1][1] : String(step + 1);
-      for (let step = 0; step < length; step += every) ticks.push([place(step), step % named ? "" : name(step)]);
+      const names = tickNames(playhead), longest = Math.max(...names.map(name => name.length));
+      const every = tickEvery(width, length, 6), named = tickEvery(width, length, Math.max(44, 7 * longest)), ticks = [];
+      for (let step = 0; step < length; step += every) ticks.push([place(step), step % named ? "" : names[step]]);
       return ticks;
     },
   };

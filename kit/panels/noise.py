@@ -259,6 +259,10 @@ class NoiseScrubber(Scrubber):
             self._cached = (count, self._strip())
         return self._cached[1]
 
+    def _caption(self, step):
+        named = not self.timesteps and step < len(self.labels)
+        return self.labels[step] if named else super()._caption(step)
+
     def _strip(self):
         columns = min(self.length, STRIP_COLUMNS)
         steps = [round(c * (self.length - 1) / max(columns - 1, 1)) for c in range(columns)]

@@ -317,6 +317,21 @@ def test_latents_have_hard_pixels_and_pictures_do_not(stage):
 # Frames that arrive later
 
 
+@pytest.mark.parametrize(
+    ("settings", "under"),
+    [
+        (dict(timesteps=[30, 20, 10, -1], labels=list("abcd")), ["30", "20", "10", "clean"]),
+        (dict(labels=[f"r = 0.{i}" for i in range(4)]), ["r = 0.0", "r = 0.1", "r = 0.2", "r = 0.3"]),
+        (dict(labels=[f"a sentence about picture {i}" for i in range(4)]), ["1", "2", "3", "4"]),
+        ({}, ["1", "2", "3", "4"]),
+    ],
+)
+def test_ticks_are_named_by_timesteps_or_by_short_labels(stage, settings, under):
+    panel = stage(scrubber(steps=4, **settings))
+    panel.shows(0)
+    assert panel.page.locator(".kit-ticks span").all_text_contents() == under
+
+
 def stream(steps=10, **settings):
     """A panel as it is while a generator runs: one frame there, the length announced."""
     path = scrubber(1)

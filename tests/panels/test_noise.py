@@ -328,6 +328,16 @@ def test_the_bundle_holds_a_picture_a_view_and_words():
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
 
 
+def test_labels_name_the_pictures_of_the_static_picture_where_no_timesteps_do():
+    path = pictures(3)
+
+    def static(**notes):
+        return NoiseScrubber(path, **notes)._static()
+
+    assert static(labels=["r = 0", "r = 1", "r = 2"]) != static(labels=["r = 5", "r = 6", "r = 7"])
+    assert static(timesteps=[2, 1, 0], labels=["a", "b", "c"]) == static(timesteps=[2, 1, 0])
+
+
 def test_the_static_picture_is_drawn_once_per_set_of_frames():
     steps = Steps(pictures(2))
     panel = NoiseScrubber(steps.run())
