@@ -4,10 +4,10 @@ checking.py  how an answer is compared     inputs.py  what it is tried on
 The other modules hold the exercises of one walkthrough each.
 """
 
-from kit.exercises import ddpm_ddim, guidance, inpainting, stable_diffusion
+from kit.exercises import ddpm_ddim, diffedit, guidance, inpainting, stable_diffusion
 from kit.exercises.checking import Exercise, Verdict, verdict
 
-_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance, inpainting)
+_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance, inpainting, diffedit)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in _WALKTHROUGHS for exercise in module.EXERCISES}
 
 __all__ = ["EXERCISES", "check"]
