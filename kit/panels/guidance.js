@@ -403,7 +403,7 @@ class View {
 
   #draw({ canvas, note, side }, base, shown) {
     const { made, k, v } = shown;
-    shown.clipped = compose(this.#image.data, base, made, k, v);
+    shown.clipped = compose(this.#image, base, made, k, v);
     canvas.getContext("2d").putImageData(this.#image, 0, 0);
     const { t } = this.choice, how = this.choice.acts(t) ? "decoded linearly" : "without guidance";
     say(note, [`x̂₀ at t\u00a0=\u00a0${t}, ${how}`, side].filter(Boolean).join("; "));
