@@ -1,9 +1,10 @@
-"""One Chromium for all browser tests, and a bare page to set a panel on."""
+"""One Chromium for all browser tests, a bare page to set a panel on, and JupyterLab with comms on either thread."""
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
+from tests.browser.lab import Lab
 from tests.browser.pages import launched, opened
 from tests.browser.stage import Stage
 
@@ -31,3 +32,18 @@ def stage(browser):
 
         yield put
         assert not any(seen)
+
+
+@pytest.fixture(scope="module")
+def labs(tmp_path_factory, chromium):
+    """labs(subshells): JupyterLab with comms on either kind of thread, started when first asked for."""
+    with ExitStack() as running:
+        started = {}
+
+        def lab(subshells=True):
+            if subshells not in started:
+                folder = tmp_path_factory.mktemp("lab")
+                started[subshells] = running.enter_context(closing(Lab(folder, subshells=subshells)))
+            return started[subshells]
+
+        yield lab

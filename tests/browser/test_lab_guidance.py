@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import Notebook
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -37,21 +37,6 @@ state = panel.set_state
 panel.set_state = lambda given: (said.append(sorted(given)), state(given))[1]
 panel
 """
-
-
-@pytest.fixture(scope="module")
-def labs(tmp_path_factory, chromium):
-    """labs(subshells): JupyterLab with comms on either kind of thread, started when first asked for."""
-    with ExitStack() as running:
-        started = {}
-
-        def lab(subshells=True):
-            if subshells not in started:
-                folder = tmp_path_factory.mktemp("lab")
-                started[subshells] = running.enter_context(closing(Lab(folder, subshells=subshells)))
-            return started[subshells]
-
-        yield lab
 
 
 @pytest.fixture

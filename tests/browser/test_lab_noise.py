@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.drive import CYCLES, SETUP, SLOW, STREAM, drag, objects, settled
-from tests.browser.lab import Lab, Notebook
+from tests.browser.lab import Notebook
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -17,21 +17,6 @@ panel = NoiseScrubber.forward(np.zeros((3, 8, 8)), np.ones((3, 8, 8)), {"one": l
 panel
 """
 either_thread = pytest.mark.parametrize("subshells", [True, False], ids=["with subshells", "without"])
-
-
-@pytest.fixture(scope="module")
-def labs(tmp_path_factory, chromium):
-    """labs(subshells): JupyterLab with comms on either kind of thread, started when first asked for."""
-    with ExitStack() as running:
-        started = {}
-
-        def lab(subshells=True):
-            if subshells not in started:
-                folder = tmp_path_factory.mktemp("lab")
-                started[subshells] = running.enter_context(closing(Lab(folder, subshells=subshells)))
-            return started[subshells]
-
-        yield lab
 
 
 @pytest.fixture
