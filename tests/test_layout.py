@@ -22,6 +22,7 @@ ARROWS = {
     "__init__": set(),
     "__main__": {"torch", "packaging", "jupyter_core"},
     "arrays": {"numpy", "torch", "numba"},
+    "arrays.digits": {"sklearn"},  # the bundled digits
     "diffusion": {"torch"},
     "diffusion.training": {"accelerate", "safetensors"},
     "world": {"kit.diffusion", "torch", "numpy", "safetensors"},
