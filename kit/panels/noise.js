@@ -417,8 +417,8 @@ class View {
     on(slider, "pointercancel", () => this.#release());
     on(slider, "pointerleave", () => this.#preview(null));
     on(slider, "keydown", event => this.#key(event));
-    on(slider, "keyup", event => { if (this.#target(event) !== undefined) this.playhead.commit(); });
-    on(slider, "blur", () => { if (!this.#playing && this.playhead.step !== model.get("index")) this.playhead.commit(); });
+    on(slider, "keyup", event => { if (this.#target(event) !== undefined) this.#release(); });
+    on(slider, "blur", () => this.#release());
     on(this.play, "click", () => this.#toggle());
     on(this.speed, "click", () => this.#faster());
     on(this.stop, "click", () => model.send({ kind: "stop" }));
@@ -494,6 +494,7 @@ class View {
     event.preventDefault();
     if (event.key === " ") return this.#toggle();
     this.#pause();
+    this.playhead.held = true;  // until the key is up: a frame that arrives between must not take the playhead along
     this.hover = null;
     this.#move(event, target);
     this.playhead.drag();

@@ -210,14 +210,13 @@ class NoiseScrubber(Scrubber):
         step = index + 1  # the first was taken by the constructor
         if self._known and step >= self.length:
             raise ValueError(f"frames: got more than the {self.length} steps that timesteps or labels announced")
-        follow = self.index == step - 1
         rows = self._reel.add(step, item)
         with self.hold_sync():
             self.length = max(self.length, step + 1)
             self.pixelated = self._pixels()  # before the sizes, which the browser hears of
             self.sizes = [list(size) for size in self._reel.sizes]
         self._send_rows(rows)
-        if follow:
+        if self.index == step - 1:  # asked last: the reader may have moved away while the picture was packed
             self.index = step
 
     @property

@@ -114,6 +114,18 @@ def test_a_key_still_down_when_the_focus_leaves_has_chosen(stage):
     assert panel.saved("index") == [11]
 
 
+def test_a_frame_that_arrives_while_a_key_is_down_does_not_take_the_playhead_along(stage):
+    panel = stage(scrubber(index=23))
+    panel.slider.focus()
+    panel.page.keyboard.down("Home")
+    panel.page.evaluate("kernel.set('index', 24)")
+    panel.page.keyboard.up("Home")
+    panel.shows(0)
+    assert panel.saved("index") == [0]
+    panel.page.evaluate("kernel.set('index', 7)")
+    panel.shows(7)
+
+
 def test_keys_stop_at_the_ends_and_leave_other_keys_to_the_page(stage):
     panel = stage(scrubber())
     panel.slider.focus()

@@ -221,6 +221,21 @@ def test_a_playhead_on_the_newest_frame_follows_and_a_moved_one_stays():
     assert panel.length == 5 and panel.index == 1
 
 
+def test_a_choice_made_while_a_frame_is_packed_is_kept():
+    class Slow:
+        """A picture during whose packing the reader presses Home."""
+
+        def __array__(self, dtype=None, copy=None):
+            panel.comm.choose(index=0)
+            return pictures(1)[0]
+
+    steps = Steps([*pictures(3), Slow(), *pictures(2)])
+    panel = NoiseScrubber(steps.run())
+    steps.allow(5)
+    panel.wait(5)
+    assert panel.length == 6 and panel.index == 0
+
+
 def test_stop_in_the_browser_ends_the_generator_and_keeps_its_frames():
     steps = Steps(pictures(9))
     panel = NoiseScrubber(steps.run(), range(9))
