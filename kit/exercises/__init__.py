@@ -1,13 +1,14 @@
 """Exercises with checkers: `check("guide", guide)` says whether an answer is right and, if not, shows where.
 
 checking.py  how an answer is compared     inputs.py  what it is tried on
+layouts.py   the same, otherwise in memory
 The other modules hold the exercises of one walkthrough each.
 """
 
-from kit.exercises import ddpm_ddim, diffedit, guidance, inpainting, stable_diffusion
+from kit.exercises import broadcasting_strides, ddpm_ddim, diffedit, guidance, inpainting, stable_diffusion
 from kit.exercises.checking import Exercise, Verdict, verdict
 
-_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance, inpainting, diffedit)
+_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance, inpainting, diffedit, broadcasting_strides)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in _WALKTHROUGHS for exercise in module.EXERCISES}
 
 __all__ = ["EXERCISES", "check"]
