@@ -9,6 +9,7 @@ _HOMES = {
     "BroadcastVisualizer": "broadcast",
     "GuidanceSlider": "guidance",
     "MaskPicker": "mask",
+    "MatmulStepper": "matmul",
     "NoiseScrubber": "noise",
     "Panel": "_panel",
     "StorageView": "strides",

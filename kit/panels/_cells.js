@@ -132,6 +132,18 @@ class Palette {
   tint(share) { return this.tints[Math.max(0, Math.min(255, Math.floor(256 * share)))]; }
 }
 
+// The largest cells for which an array is no wider than the room and not much taller than a screen. Where the longest
+// number has no room, the cells are squares without numbers, of at least 4 pixels.
+function fitCell(shown, room, widest) {
+  const ideal = [Math.max(26, Math.min(54, widest * 6.6 + 12)), 26];
+  const { width, height } = facets(shown, ideal), gaps = facets(shown, [0, 0]);
+  const most = [(room - gaps.width) / (width - gaps.width) * ideal[0],
+    (TALLEST - gaps.height) / (height - gaps.height) * ideal[1]];
+  const cell = ideal.map((side, way) => Math.floor(Math.min(side, most[way] || side)));
+  const written = cell[1] >= 15 && widest * 6.2 + 4 <= cell[0];
+  return { cell: written ? cell : cell.fill(Math.max(4, Math.min(...cell))), written };
+}
+
 // A canvas of cells under a canvas of marks. The cursor moves with the pointer and with the arrow keys.
 class Tiles {
   cursor = null;
@@ -152,30 +164,20 @@ class Tiles {
   }
 
   // Draw an array. `cellOf(index)` gives {text, fill, ghost, faint, alarm, none} of a cell; `room` is the width there is;
-  // `rowText(row)` stands beside the rows and `blockText` above them, instead of the lines that measure the axes.
-  show({ shape, room, widest = 2, cellOf, rowText, blockText }) {
+  // `rowText(row)` stands beside the rows and `blockText` above them, instead of the lines that measure the axes. Those
+  // have the colours and texts of `axes`, if it is given: {colour, text} of each; `fitted`: a fitCell of several arrays.
+  show({ shape, room, widest = 2, cellOf, rowText, blockText, axes, fitted }) {
     const shown = rowText ? shape : shownShape(shape);
-    Object.assign(this, { shape, shown, cellOf, rowText, blockText });
+    Object.assign(this, { shape, shown, cellOf, rowText, blockText, axes });
     this.left = rowText ? 50 : MARGIN * Math.floor(shape.length / 2);
     this.top = rowText ? MARGIN : MARGIN * Math.ceil(shape.length / 2);
-    this.layout = this.#fit(shown, room - this.left - 1, widest);
+    const { cell, written } = fitted ?? fitCell(shown, room - this.left - 1, widest);
+    Object.assign(this, { layout: facets(shown, cell), written });
     const empty = product(shape) === 0;
     this.node.classList.toggle("kit-empty", empty);
     this.none.textContent = empty ? `no cells: an axis has size 0` : "";
     this.#size();
     this.draw();
-  }
-
-  // The largest cells for which the array is no wider than the room and not much taller than a screen. Where the longest
-  // number has no room, the cells are squares without numbers, of at least 4 pixels.
-  #fit(shown, room, widest) {
-    const ideal = [Math.max(26, Math.min(54, widest * 6.6 + 12)), 26];
-    const { width, height } = facets(shown, ideal), gaps = facets(shown, [0, 0]);
-    const most = [(room - gaps.width) / (width - gaps.width) * ideal[0],
-      (TALLEST - gaps.height) / (height - gaps.height) * ideal[1]];
-    const cell = ideal.map((side, way) => Math.floor(Math.min(side, most[way] || side)));
-    this.written = cell[1] >= 15 && widest * 6.2 + 4 <= cell[0];
-    return facets(shown, this.written ? cell : cell.fill(Math.max(4, Math.min(...cell))));
   }
 
   #size() {
@@ -284,7 +286,7 @@ class Tiles {
   }
 
   // The line along an axis, in its colour, with its size: the last axis nearest to the cells.
-  #measure(context, axis, text = this.#sizeText(axis), colour = this.palette.axis(this.shape.length - 1 - axis)) {
+  #measure(context, axis, text = this.#sizeText(axis), colour = this.#colour(axis)) {
     const depth = this.shape.length - 1 - axis, level = depth >> 1, way = depth % 2;
     const length = (this.shown[axis] - 1) * this.layout.steps[axis] + this.#inner(axis), away = MARGIN * level + 5;
     context.save();
@@ -309,7 +311,11 @@ class Tiles {
     context.restore();
   }
 
-  #sizeText(axis) { return String(this.shape[axis]) + (this.shown[axis] < this.shape[axis] ? " …" : ""); }
+  #colour(axis) { return this.palette.axis(this.axes?.[axis].colour ?? this.shape.length - 1 - axis); }
+
+  #sizeText(axis) {
+    return this.axes?.[axis].text ?? String(this.shape[axis]) + (this.shown[axis] < this.shape[axis] ? " …" : "");
+  }
 
   // How far the axes within one index of this axis reach, the same way.
   #inner(axis) {
@@ -340,6 +346,22 @@ class Tiles {
         if (!roomy || !strong) continue;
         context.globalAlpha = 1;
         context.strokeRect(x, y, w, h);
+      }
+    }
+  }
+
+  // Blocks under the marks: [first, length] of each axis; the last two axes are filled as one, gaps and all.
+  shade(...blocks) {
+    const context = this.over.getContext("2d"), { palette, shown } = this, slab = shown.length - 2;
+    context.fillStyle = palette.accent;
+    context.globalAlpha = 0.16;
+    for (const ranges of blocks) {
+      const firsts = ranges.map(([first]) => first);
+      const ends = ranges.map(([first, length], axis) => first + (axis < slab ? 0 : length - 1));
+      for (const outer of indices(ranges.map(([, length], axis) => axis < slab ? length : 1))) {
+        const [x, y] = this.#box(outer.map((i, axis) => i + firsts[axis]));
+        const [right, bottom, w, h] = this.#box(outer.map((i, axis) => i + ends[axis]));
+        context.fillRect(x, y, right + w - x, bottom + h - y);
       }
     }
   }
