@@ -3,13 +3,29 @@
 Each held-out scene has one of its words changed (species, pose, place, style, in turn), and the renderer draws the
 right answer. Success: the judge reads the new word (with its 95 % bootstrap interval). Outside: PSNR to the right
 answer where it equals the input. Features: distance to the right answer in the judge's eyes. IoU: of the mask with
-the latents under which a tenth of the pixels or more change. Passes: pictures through the U-Net for one edit.
-Seconds: one edit at a time, median of five. `python -m tests.bench diffedit` takes 200 scenes, `run(24)` fewer.
+the latents under which a tenth of the pixels or more change; in pixels: with those pixels themselves, for which the
+true mask's is the most that latents can have. The true difference is that of the two pictures' latents, and takes the
+place of the predicted one. Passes: pictures through the U-Net for one edit. Seconds: one edit at a
+time from picture to picture, median of five rounds, each of which does every way once.
+
+`python -m tests.bench diffedit` prints this table, `diffedit_orderings` the differences to DiffEdit, `diffedit_curves`
+the curves. Scores are kept in the user's cache for these settings, weights and algorithms, so that a broken
+run goes on where it was; DIFFEDIT_SCENES=400 takes more scenes and DIFFEDIT_SCORES another file. (Whoever changes a way
+below gives it another name, or deletes the file.)
 """
 
+import hashlib
+import json
+import math
+import os
 import statistics
+import sys
 import time
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
@@ -17,18 +33,22 @@ from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEd
 import kit
 from kit.diffusion import diffedit, image_to_image
 from kit.diffusion.guidance import guided
-from kit.world import ATTRIBUTES, load_judge, poses_of
+from kit.world import ATTRIBUTES, WEIGHTS, load_judge, poses_of
 from kit.world.caption import say
 
-SCENES, STEPS, RATIO, GUIDANCE, SEED = 200, 25, 0.8, 5.0, 1 << 42
-BATCH = 20  # pictures at a time
+STEPS, RATIO, GUIDANCE, SEED = 25, 0.8, 5.0, 1 << 42
+BATCH = 20  # scenes at a time, and noised copies in one call
+SCENES = int(os.environ.get("DIFFEDIT_SCENES", 200))
 KINDS = ("species", "pose", "place", "style")
 
 
-def edits(n):
+# The scenes
+
+
+def edits(n, seed):
     """n scenes, the same scenes with one word changed, which attribute that was, and the two captions of each."""
-    scenes = kit.sample_scenes(n, SEED)
-    random = torch.Generator().manual_seed(SEED)
+    scenes = kit.sample_scenes(n, seed)
+    random = torch.Generator().manual_seed(seed)
     kinds = [KINDS[i % len(KINDS)] for i in range(n)]
     wanted, texts = [], []
     for i, kind in enumerate(kinds):
@@ -41,69 +61,70 @@ def edits(n):
     return scenes, sum(wanted[1:], wanted[0]), kinds, texts
 
 
-def ways(models, empty):
-    """name -> a call (x0, reference, query, true mask) -> (edited latents, the mask used or None)."""
-    schedule, timesteps = models.schedule, models.timesteps(STEPS)
-    guide = guided(models.predict, empty, GUIDANCE)
-
-    def sdedit(x0, reference, query, truth):
-        return image_to_image(guide, schedule, x0, query, strength=RATIO, steps=STEPS), None
-
-    def masked(*deviations):
-        def way(x0, reference, query, truth):
-            made = diffedit.masked_edit(
-                models.predict, schedule, x0, timesteps, reference, query, empty,
-                ratio=RATIO, guidance=GUIDANCE, deviations=deviations,
-            )  # fmt: skip
-            return made.x, made.mask.mask
-
-        return way
-
-    def given(mask_of):
-        def way(x0, reference, query, truth):
-            encoded = diffedit.encode(models.predict, schedule, x0, timesteps, empty, ratio=RATIO)
-            return diffedit.edit(guide, schedule, encoded, mask_of(truth), query), None
-
-        return way
-
-    return {
-        "the input, not edited": lambda x0, reference, query, truth: (x0, None),
-        "image-to-image": sdedit,
-        "encode, decode, no mask": given(torch.ones_like),
-        "DiffEdit without encoding": masked("noise in place of encoding"),
-        "DiffEdit": masked(),
-        "DiffEdit, true mask": given(lambda truth: truth),
-        "diffusers 0.42": theirs(models, empty),
-    }
+@cache
+def world():
+    """The weights."""
+    return kit.load("world", device="cpu")
 
 
-def theirs(models, empty):
-    """diffusers' three calls, on one picture at a time, as its batches share a scale."""
-    config = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
-                  set_alpha_to_one=False, steps_offset=1)  # fmt: skip
-    pipe = StableDiffusionDiffEditPipeline(
-        models.vae, models.text_encoder, models.tokenizer, models.unet, DDIMScheduler(**config), None, None,
-        DDIMInverseScheduler(**config), requires_safety_checker=False,
-    )  # fmt: skip
-    pipe.set_progress_bar_config(disable=True)
-    settings = dict(num_inference_steps=STEPS, guidance_scale=GUIDANCE)
-    part = dict(inpaint_strength=RATIO, negative_prompt_embeds=empty)
+@cache
+def judge():
+    return load_judge()
 
-    def one(x, reference, query):
-        mask = pipe.generate_mask(
-            x, target_prompt_embeds=query, target_negative_prompt_embeds=empty, source_prompt_embeds=reference,
-            source_negative_prompt_embeds=empty, generator=torch.Generator().manual_seed(0), **settings,
-        )  # fmt: skip
-        mask = torch.from_numpy(mask).float()[:, None]
-        levels = pipe.invert(image=x, prompt_embeds=reference, **part, **settings).latents
-        made = pipe(None, mask, levels, prompt_embeds=query, output_type="latent", **part, **settings).images
-        return made, mask.bool()
 
-    def way(x0, reference, query, truth):
-        rows = [one(*row) for row in zip(x0.split(1), reference.split(1), query.split(1), strict=True)]
-        return tuple(torch.cat(column) for column in zip(*rows, strict=True))
+@dataclass
+class Case:
+    """Some scenes, as latents and texts, and the latents under which they should change."""
 
-    return way
+    x0: torch.Tensor
+    reference: torch.Tensor
+    query: torch.Tensor
+    truth: torch.Tensor
+    answer: torch.Tensor  # the true answer's latents
+
+    def __getitem__(self, rows):
+        return Case(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+
+class Part:
+    """BATCH scenes, the same whatever the number of parts, with all that is known of them."""
+
+    def __init__(self, number):
+        before, after, self.kinds, texts = edits(BATCH, SEED + number)
+        (input, _), (self.answer, _) = kit.render(before), kit.render(after)
+        self.words = [getattr(after, kind)[i] for i, kind in enumerate(self.kinds)]
+        self.changed = (input - self.answer).abs().amax(1, keepdim=True) > 0.02
+        truth = F.avg_pool2d(self.changed.float(), world().factor) >= 0.1
+        reference, query = (world().embed(list(column)) for column in zip(*texts, strict=True))
+        self.case = Case(world().encode(input), reference, query, truth, world().encode(self.answer))
+        self.seen = judge().read(self.answer)
+
+    def of_edit(self, x):
+        """{score: a number for each scene, None where there is none} of edited latents."""
+        made = world().decode(x)
+        verdict, kept = judge().read(made), (~self.changed).float()
+        words = zip(self.kinds, self.words, strict=True)
+        error = ((made - self.answer).square() * kept).sum((1, 2, 3)) / (3 * kept.sum((1, 2, 3)))
+        return {
+            "success": [float(getattr(verdict, kind)[i] == word) for i, (kind, word) in enumerate(words)],
+            "outside": [None if db != db else db for db in (-10 * error.log10()).tolist()],
+            "features": (verdict.features - self.seen.features).norm(dim=1).tolist(),
+        }
+
+    def of_mask(self, mask):
+        """The same of a mask, (n, 1, h, w) bool."""
+        f = world().factor
+        pixels = mask.repeat_interleave(f, 2).repeat_interleave(f, 3)
+        return {
+            "IoU": overlap(mask, self.case.truth).tolist(),
+            "in pixels": overlap(pixels, self.changed).tolist(),
+            "covers": mask.flatten(1).float().mean(1).tolist(),
+        }
+
+
+@cache
+def part(number):
+    return Part(number)
 
 
 def overlap(a, b):
@@ -111,59 +132,203 @@ def overlap(a, b):
     return (a & b).flatten(1).sum(1) / (a | b).flatten(1).sum(1).clamp(min=1)
 
 
-def interval(right):
-    """The share of True and its 95 % bootstrap interval, in percent."""
-    draws = torch.randint(len(right), (2000, len(right)), generator=torch.Generator().manual_seed(0))
-    low, high = right.float()[draws].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return f"{100 * right.float().mean():.0f} ({100 * low:.0f}…{100 * high:.0f})"
+# The ways, each a call (case) -> (edited latents, the mask used or None)
 
 
-def seconds(call):
-    """Median of five, after one that is not counted."""
-    taken = []
+def timesteps():
+    return world().timesteps(STEPS)
+
+
+@cache
+def guide():
+    return guided(world().predict, world().embed(""), GUIDANCE)
+
+
+def encoded(case, ratio=RATIO):
+    empty = world().embed("")
+    return diffedit.encode(world().predict, world().schedule, case.x0, timesteps(), empty, ratio=ratio)
+
+
+def edited(levels, mask, query):
+    return diffedit.edit(guide(), world().schedule, levels, mask, query)
+
+
+def image_to_image_of(case, ratio=RATIO):
+    return image_to_image(guide(), world().schedule, case.x0, case.query, strength=ratio, steps=STEPS), None
+
+
+def without_mask(case):
+    return edited(encoded(case), torch.ones_like(case.truth), case.query), None
+
+
+def with_true_mask(case):
+    return edited(encoded(case), case.truth, case.query), case.truth
+
+
+def with_true_difference(case):
+    """The mask that step 1's arithmetic makes of what truly changes in the latents, as if the network knew."""
+    mask = diffedit.to_mask((case.answer - case.x0)[:, None]).mask
+    return edited(encoded(case), mask, case.query), mask
+
+
+def masked(*deviations, **of_mask):
+    """The way of `masked_edit`, with these settings of its mask."""
+
+    def way(case):
+        made = diffedit.masked_edit(
+            world().predict, world().schedule, case.x0, timesteps(), case.reference, case.query, world().embed(""),
+            ratio=RATIO, guidance=GUIDANCE, batch=BATCH, deviations=deviations, **of_mask,
+        )  # fmt: skip
+        return made.x, made.mask.mask
+
+    return way
+
+
+@cache
+def their_pipeline():
+    models = world()
+    config = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False,
+                  set_alpha_to_one=False, steps_offset=1)  # fmt: skip
+    pipe = StableDiffusionDiffEditPipeline(
+        models.vae, models.text_encoder, models.tokenizer, models.unet, DDIMScheduler(**config), None, None,
+        DDIMInverseScheduler(**config), requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def theirs(case):
+    """diffusers' three calls; the first on one picture at a time, as its batches share a scale."""
+    pipe, empty = their_pipeline(), world().embed("")
+    settings = dict(num_inference_steps=STEPS, guidance_scale=GUIDANCE)
+
+    def mask_of(one):
+        return pipe.generate_mask(
+            one.x0, target_prompt_embeds=one.query, target_negative_prompt_embeds=empty,
+            source_prompt_embeds=one.reference, source_negative_prompt_embeds=empty,
+            generator=torch.Generator().manual_seed(0), **settings,
+        )  # fmt: skip
+
+    masks = [mask_of(case[i : i + 1]) for i in range(len(case.x0))]
+    mask = torch.from_numpy(np.concatenate(masks)).float()[:, None]
+    part = dict(inpaint_strength=RATIO, negative_prompt_embeds=empty.expand_as(case.query))
+    levels = pipe.invert(image=case.x0, prompt_embeds=case.reference, **part, **settings).latents
+    made = pipe(None, mask, levels, prompt_embeds=case.query, output_type="latent", **part, **settings).images
+    return made, mask.bool()
+
+
+WAYS = {
+    "the input, not edited": lambda case: (case.x0, None),
+    "image-to-image": image_to_image_of,
+    "encode, decode, no mask": without_mask,
+    "DiffEdit without encoding": masked("noise in place of encoding"),
+    "DiffEdit": masked(),
+    "DiffEdit, mask of the true difference": with_true_difference,
+    "DiffEdit, true mask": with_true_mask,
+    "diffusers 0.42": theirs,
+}
+
+
+# What is measured, and kept
+
+
+def file():
+    """Where scores are kept: a file of these settings, weights and algorithms, so that others are not mixed in."""
+    if "DIFFEDIT_SCORES" in os.environ:
+        return Path(os.environ["DIFFEDIT_SCORES"])
+    made = hashlib.sha256(repr((STEPS, RATIO, GUIDANCE, SEED, BATCH)).encode())
+    for source in (WEIGHTS / "card.json", *sorted(Path(diffedit.__file__).parent.glob("*.py"))):
+        made.update(source.read_bytes())
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "walkthrough-kit" / "bench" / f"diffedit-{made.hexdigest()[:12]}.json"
+
+
+class Kept:
+    """Scores by job, in a file that is never half written."""
+
+    def __init__(self, path):
+        self.path = path
+        self.scores = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def take(self, job, work):
+        """The scores of a job: those kept, or else those that `work` makes now."""
+        if job not in self.scores:
+            print(f"{time.strftime('%H:%M:%S')} {job}", file=sys.stderr, flush=True)
+            self.scores[job] = work()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            whole = self.path.with_suffix(f".{os.getpid()}")
+            whole.write_text(json.dumps(self.scores), encoding="utf-8")
+            whole.replace(self.path)
+        return self.scores[job]
+
+
+@cache
+def kept():
+    return Kept(file())
+
+
+def scores(name, work):
+    """{score: (scenes,)} of a way: `work` makes {score: numbers} of a part, unless that is kept."""
+    parts = [kept().take(f"{name}, part {i}", lambda i=i: work(part(i))) for i in range(-(-SCENES // BATCH))]
+    return {
+        score: torch.tensor([math.nan if v is None else v for scored in parts for v in scored[score]])
+        for score in parts[0]
+    }
+
+
+def scores_of(way):
+    """The same of one of WAYS."""
+
+    def work(part):
+        x, mask = WAYS[way](part.case)
+        return part.of_edit(x) | ({} if mask is None else part.of_mask(mask))
+
+    return scores(way, work)
+
+
+def of_kind(kind):
+    """(scenes,) bool."""
+    return torch.tensor([KINDS[i % BATCH % len(KINDS)] == kind for i in range(-(-SCENES // BATCH) * BATCH)])
+
+
+# The table
+
+
+def interval(values, digits=0):
+    """The mean and its 95 % bootstrap interval."""
+    values = values[~values.isnan()].double()
+    draws = torch.randint(len(values), (2000, len(values)), generator=torch.Generator().manual_seed(0))
+    low, high = values[draws].mean(1).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return "{:.{d}f} ({:.{d}f}…{:.{d}f})".format(values.mean(), low, high, d=digits)
+
+
+def passes(way):
+    """Pictures through the U-Net for one edit."""
+    seen = []
+    hook = world().unet.register_forward_hook(lambda unet, given, out: seen.append(len(given[0])))
+    WAYS[way](part(0).case[:1])
+    hook.remove()
+    return sum(seen)
+
+
+def seconds():
+    """{way: seconds from one picture to its edit}."""
+    one, picture = part(0).case[:1], world().decode(part(0).case.x0[:1])
+    taken = {name: [] for name in WAYS}
     for _ in range(6):
-        started = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
+        for name, way in WAYS.items():
+            started = time.perf_counter()
+            world().decode(way(replace(one, x0=world().encode(picture)))[0])
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
 @torch.inference_mode()
-def run(scenes=SCENES):
-    models, judge = kit.load("world", device="cpu"), load_judge()
-    before, after, kinds, texts = edits(scenes)
-    (input, _), (answer, _) = kit.render(before), kit.render(after)
-    x0, empty = models.encode(input), models.embed("")
-    reference, query = (models.embed(list(column)) for column in zip(*texts, strict=True))
-    changed = (input - answer).abs().amax(1, keepdim=True) > 0.02
-    truth = F.avg_pool2d(changed.float(), models.factor) >= 0.1
-    seen, words = judge.read(answer), [getattr(after, kind)[i] for i, kind in enumerate(kinds)]
-    passes = []
-    models.unet.register_forward_hook(lambda unet, args, out: passes.append(len(args[0])))
-
-    rows = []
-    for name, way in ways(models, empty).items():
-        parts = [way(*part) for part in zip(*(x.split(BATCH) for x in (x0, reference, query, truth)), strict=True)]
-        made = models.decode(torch.cat([x for x, _ in parts]))
-        masks = None if parts[0][1] is None else torch.cat([mask for _, mask in parts])
-        passes.clear()
-        way(x0[:1], reference[:1], query[:1], truth[:1])
-        used = sum(passes)
-        verdict = judge.read(made)
-        right = torch.tensor([getattr(verdict, kind)[i] == words[i] for i, kind in enumerate(kinds)])
-        kept = (~changed).float()
-        error = ((made - answer).square() * kept).sum((1, 2, 3)) / (3 * kept.sum((1, 2, 3)))
-        outside = -10 * error[kept.flatten(1).any(1)].log10()
-        far = (verdict.features - seen.features).norm(dim=1)
-        rows.append(
-            {
-                "way": name,
-                **{kind: interval(right[[k == kind for k in kinds]]) for kind in KINDS},
-                "outside, dB": f"{outside.median():.1f}",
-                "features": f"{far.median():.1f}",
-                "IoU": "" if masks is None else f"{overlap(masks, truth).median():.2f}",
-                "passes": used,
-                "s": f"{seconds(lambda way=way: way(x0[:1], reference[:1], query[:1], truth[:1])):.2f}",
-            }
-        )
+def run():
+    rows, all_scores, taken = [], {name: scores_of(name) for name in WAYS}, seconds()
+    for name, found in all_scores.items():
+        row = {"way": name, **{kind: interval(100 * found["success"][of_kind(kind)]) for kind in KINDS}}
+        row |= {"outside, dB": f"{found['outside'].nanmedian():.1f}", "features": f"{found['features'].median():.1f}"}
+        row |= {score: f"{found[score].median():.2f}" if score in found else "" for score in ("IoU", "in pixels")}
+        rows.append(row | {"passes": passes(name), "s": f"{taken[name]:.2f}"})
     return rows
