@@ -1,19 +1,15 @@
 """The computed scrubber in JupyterLab: input to paint at 512 x 512, slow handlers, Stop, fifty panels; with bars."""
 
-import tempfile
-
 import numpy as np
 
-from kit.__main__ import chromium
-from tests.browser.drive import CYCLES, LISTEN, SETUP, SLOW, STREAM, drag, settled
-from tests.browser.lab import Lab, Notebook
-from tests.browser.pages import launched, opened
+from tests.bench.labs import forgotten, on_either_thread, row
+from tests.browser.drive import LISTEN, SETUP, SLOW, STREAM, drag, settled
+from tests.browser.lab import Notebook
 
 PANEL = (
     "panel = NoiseScrubber.forward(rng.random((3, 512, 512)), rng.standard_normal((3, 512, 512)), {schedules})\npanel"
 )
 SCHEDULES = {"one schedule": "levels", "four side by side": "{str(k): levels**k for k in (1, 2, 3, 4)}"}
-VIEWPORT = {"width": 1200, "height": 1300}
 EMPTY = """async count => {
   const times = [];
   for (let i = 0; i < count; i++) {
@@ -27,10 +23,6 @@ EMPTY = """async count => {
   }
   return times;
 }"""
-
-
-def row(what, threads, measured, bar):
-    return {"what": what, "comms on": threads, "measured": measured, "bar": bar}
 
 
 def moved(page, curve, count=120):
@@ -90,29 +82,12 @@ def stopped(page, lab, name, threads):
     notebook.close()
 
 
-def forgotten(page, lab, name, threads):
-    """Rows of fifty panels shown and closed: how many live on, how the kernel's memory grew."""
-    notebook = Notebook(page, lab, lab.write(f"{name}.ipynb", SETUP, "forward(256)", CYCLES))
-    notebook.run()
-    memory, alive = notebook.ask("memory"), notebook.ask("sum(ref() is not None for ref in alive)")
-    yield row("alive of 50 panels closed", threads, alive, "0")
-    yield row("memory after 50 panels less that after 10", threads, f"{memory[-1] - memory[9]:+.1f} MB", "within 10 MB")
-    notebook.close()
+def measured(page, lab, threads):
+    for measure in (painted, handled, stopped):
+        yield from measure(page, lab, measure.__name__, threads)
+    yield from forgotten(page, lab, threads, SETUP)
 
 
 def run():
     """Measure all on one page, in JupyterLab with comms on subshells' threads and on the main one."""
-    if not chromium():
-        raise SystemExit("bench forward: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
-    rows = []
-    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser:
-        for subshells in (True, False):
-            threads = "subshells" if subshells else "the main thread"
-            lab = Lab(f"{folder}/{subshells}", subshells=subshells)
-            try:
-                with opened(browser, viewport=VIEWPORT) as (page, _):
-                    for measure in (painted, handled, stopped, forgotten):
-                        rows += measure(page, lab, measure.__name__, threads)
-            finally:
-                lab.close()
-    return rows
+    return on_either_thread(measured, width=1200, height=1300)

@@ -1,17 +1,17 @@
 """Dragging the guidance, shown at 512 x 512 in JupyterLab: mouse moved to preview painted; Stop clicked to stopped."""
 
-import tempfile
-
 import numpy as np
 
-from kit.__main__ import chromium
-from tests.browser.lab import Lab, Notebook
-from tests.browser.pages import launched, opened
+from tests.bench.labs import forgotten, on_either_thread, row, times
+from tests.browser.drive import LISTEN
+from tests.browser.lab import Notebook
 
 COUNT = 45
 SETUP = """
-import time
+import gc, os, time, weakref
+from pathlib import Path
 import numpy as np
+from IPython.display import display
 from kit.panels import GuidanceSlider
 
 rng = np.random.default_rng(0)
@@ -22,10 +22,21 @@ def sample(w):
         time.sleep(0.1)
         yield np.full((3, 512, 512), step / 400)
 
+def opened():
+    return slider(4, 64, 64)
+
 def slider(*shape):
     x, u, c = rng.normal(size=(3, *shape)).astype("f4")
     samples = {1.0: rng.random((3, 512, 512))}
     return GuidanceSlider(x, u, u + 0.1 * c, 500, 0.3, rgb(shape[0]), samples=samples, sample=sample)
+"""
+SLOW = """
+calls, late = [], opened()
+def slow(change):
+    time.sleep(0.1)
+    calls.append(time.time())
+late.observe(slow, "w")
+late
 """
 PANELS = {  # what -> the shape of its latents
     "latents 4 x 64 x 64": "slider(4, 64, 64)",
@@ -78,40 +89,55 @@ def stopped(page, panel):
     return panel.evaluate(watch)
 
 
-def row(what, times, side=""):
-    p50, p95 = np.percentile(times, [50, 95])
-    return {"what": what, "shown at": side, "n": len(times), "p50 ms": round(p50, 1), "p95 ms": round(p95, 1)}
-
-
-def measured(page, panel, what):
-    """A row for the drag and one for Stop."""
+def settled(page, notebook, panel):
+    """Seconds from the release of a hand that moved for 3 s at 60 Hz to the slow handler's last call, and its calls."""
     panel.scroll_into_view_if_needed()
     box = panel.locator(".kit-card > .kit-dial").bounding_box()
-    times = drag(page, box["x"] + 0.3 * box["width"], box["y"] + 16, 0.015 * box["width"])
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 16)
+    page.mouse.down()
+    for place in np.sin(np.arange(180) / 9):
+        page.mouse.move(box["x"] + (0.6 + 0.3 * place) * box["width"], box["y"] + 16)
+        page.wait_for_timeout(1000 / 60)
+    released = page.evaluate("Date.now() / 1000")
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    calls = notebook.ask("calls")
+    return calls[-1] - released, len(calls)
+
+
+def dragged(page, panel, what, threads):
+    """Rows of a drag, of what the kernel heard in it, and of Stop after it."""
+    panel.scroll_into_view_if_needed()
+    box = panel.locator(".kit-card > .kit-dial").bounding_box()
+    page.evaluate("said.length = 0")
+    moves = drag(page, box["x"] + 0.3 * box["width"], box["y"] + 16, 0.015 * box["width"])
+    said = page.evaluate("said.length")
     side = round(panel.locator(".kit-frame").first.bounding_box()["width"])
     page.mouse.up()
-    return [row(what, times, f"{side} px"), row(f"{what}: Stop, at 100 ms a step", [stopped(page, panel)])]
+    yield times(f"drag of w, {what}, shown at {side} px", threads, moves, "p95 <= 16 ms")
+    yield row("messages to the kernel in that drag", threads, said, "0")
+    yield row("Stop, of a sampler of 100 ms a step", threads, f"{stopped(page, panel):.0f} ms", "<= 100 ms a step")
+
+
+def measured(page, lab, threads):
+    notebook = Notebook(page, lab, lab.write("guidance.ipynb", SETUP, *PANELS.values(), SLOW))
+    notebook.run()
+    notebook.panel()
+    page.wait_for_timeout(2000)
+    page.evaluate(LISTEN)
+    page.evaluate(STICK)
+    page.evaluate("nothing = true")
+    yield times("an empty frame (the floor)", threads, drag(page, 600, 90, 3))
+    page.mouse.up()
+    page.evaluate("nothing = false")
+    for number, what in enumerate(PANELS):
+        yield from dragged(page, notebook.panel(number), what, threads)
+    seconds, calls = settled(page, notebook, notebook.panel(len(PANELS)))
+    yield row("settled after 3 s at 60 Hz, handler of 100 ms", threads, f"{seconds:.2f} s, {calls} calls", "<= 0.4 s")
+    notebook.close()
+    yield from forgotten(page, lab, threads, SETUP)
 
 
 def run():
-    """Measure an empty frame, then a drag and a Stop of each panel in one notebook on one page."""
-    if not chromium():
-        raise SystemExit("bench guidance: no Chromium found; install it (Debian, Ubuntu: apt-get install chromium)")
-    size = {"viewport": {"width": 1700, "height": 1100}}
-    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser, **size) as (page, _):
-        lab = Lab(f"{folder}/lab")
-        try:
-            notebook = Notebook(page, lab, lab.write("guidance.ipynb", SETUP, *PANELS.values()))
-            notebook.run()
-            notebook.panel()
-            page.wait_for_timeout(2000)
-            page.evaluate(STICK)
-            page.evaluate("nothing = true")
-            rows = [row("an empty frame (the floor)", drag(page, 600, 90, 3))]
-            page.mouse.up()
-            page.evaluate("nothing = false")
-            for number, what in enumerate(PANELS):
-                rows += measured(page, notebook.panel(number), what)
-        finally:
-            lab.close()
-    return rows
+    """Measure all on one page, in JupyterLab with comms on subshells' threads and on the main one."""
+    return on_either_thread(measured, width=1700, height=1100)

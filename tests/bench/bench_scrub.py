@@ -1,12 +1,9 @@
 """Scrubbing 50 pictures of 512 x 512 in JupyterLab: mouse moved to picture painted, against interact + imshow."""
 
-import tempfile
-
 import numpy as np
 
-from kit.__main__ import chromium
-from tests.browser.lab import Lab, Notebook
-from tests.browser.pages import launched, opened
+from tests.bench.labs import on_either_thread, row, times
+from tests.browser.lab import Notebook
 
 STEPS, COUNT = 50, 45
 SETUP = """
@@ -81,35 +78,28 @@ def nothing(page):
     return times
 
 
-def row(what, times):
-    p50, p95 = np.percentile(times, [50, 95])
-    return {"what": what, "n": len(times), "p50 ms": round(p50, 1), "p95 ms": round(p95, 1)}
+def compared(page, lab, threads):
+    """Rows of the floor, of ours and of the other in one notebook on one page."""
+    notebook = Notebook(page, lab, lab.write("scrub.ipynb", SETUP, OURS, THEIRS))
+    notebook.run()
+    notebook.panel()
+    page.wait_for_selector("img")
+    page.wait_for_timeout(2000)
+    page.evaluate(STICK)
+    floor = nothing(page)
+    strip = page.locator(".kit-strip")
+    y, width = middle(strip)[1], strip.bounding_box()["width"]
+    ours = drag(page, (strip.bounding_box()["x"] + 2, y), width / STEPS, COUNT)
+    track = page.locator(".noUi-target").bounding_box()
+    theirs = drag(page, middle(page.locator(".noUi-handle")), track["width"] / (STEPS - 1), COUNT)
+    notebook.close()
+    ratio = np.percentile(theirs, [50, 95]) / np.percentile(ours, [50, 95])
+    yield times("an empty frame (the floor)", threads, floor)
+    yield times("kit.panels.NoiseScrubber", threads, ours, "p95 <= 16 ms")
+    yield times("interact + plt.imshow", threads, theirs)
+    yield row("times as long: p50, p95", threads, f"{ratio[0]:.1f}, {ratio[1]:.1f}")
 
 
 def run():
-    """Measure both in one notebook on one page; the last column is how many times longer the other takes."""
-    if not chromium():
-        raise SystemExit("bench scrub: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
-    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser) as (page, _):
-        lab = Lab(f"{folder}/lab")
-        try:
-            notebook = Notebook(page, lab, lab.write("scrub.ipynb", SETUP, OURS, THEIRS))
-            notebook.run()
-            notebook.panel()
-            page.wait_for_selector("img")
-            page.wait_for_timeout(2000)
-            page.evaluate(STICK)
-            floor = row("an empty frame (the floor)", nothing(page))
-            strip = page.locator(".kit-strip")
-            y, width = middle(strip)[1], strip.bounding_box()["width"]
-            start = strip.bounding_box()["x"] + 2, y
-            ours = row("kit.panels.NoiseScrubber", drag(page, start, width / STEPS, COUNT))
-            track = page.locator(".noUi-target").bounding_box()
-            handle = middle(page.locator(".noUi-handle"))
-            theirs = row("interact + plt.imshow", drag(page, handle, track["width"] / (STEPS - 1), COUNT))
-        finally:
-            lab.close()
-    for line in (floor, ours, theirs):
-        line["p50 ratio"] = round(line["p50 ms"] / ours["p50 ms"], 1)
-        line["p95 ratio"] = round(line["p95 ms"] / ours["p95 ms"], 1)
-    return [floor, ours, theirs]
+    """Measure both, in JupyterLab with comms on subshells' threads and on the main one."""
+    return on_either_thread(compared)

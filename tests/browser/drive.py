@@ -10,6 +10,8 @@ rng = np.random.default_rng(0)
 levels = np.linspace(0.999, 0.001, 1000)
 def forward(side):
     return NoiseScrubber.forward(rng.random((3, side, side)), rng.standard_normal((3, side, side)), levels)
+def opened():
+    return forward(256)
 """
 SLOW = """
 calls = []
@@ -19,11 +21,13 @@ def slow(change):
 panel.observe(slow, "live")
 """
 CYCLES = """
+import ctypes
 def resident():
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system, or the allocator's habits are measured
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 alive, memory = [], []
 for _ in range(50):
-    panel = forward(256)
+    panel = opened()
     display(panel)
     alive.append(weakref.ref(panel))
     panel.close()
