@@ -14,11 +14,11 @@ from playwright.sync_api import expect
 
 from kit.arrays import broadcast, strides
 from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer, _cells
-from kit.panels._panel import source
 from tests.arrays.test_broadcast import PAIRS, SHAPES
 from tests.arrays.test_strides import drawn, start
 from tests.browser.lab import Lab, Notebook
 from tests.browser.pages import opened
+from tests.browser.tiles import WANDER, arrays, processor_time, taker
 
 pytestmark = pytest.mark.browser
 
@@ -28,20 +28,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def rules(browser):
-    """rules(file, names): the functions of a panel's module; called with Python values, they give them back."""
-    with opened(browser) as (page, errors):
-
-        def take(file, *names):
-            text = source("_draw.js", "_cells.js", file) + f"\nexport {{ {', '.join(names)} }};"
-            load = """async text => { window.rules = await import(
-              URL.createObjectURL(new Blob([text], { type: "text/javascript" }))); }"""
-            page.evaluate(load, text)
-            return lambda script, given=None: json.loads(
-                page.evaluate(f"given => JSON.stringify((({script}))(given))", given)
-            )
-
+    with taker(browser) as take:
         yield take
-        assert errors == []
 
 
 def test_the_joint_shape_the_words_and_the_mends_of_every_pair_are_those_of_kit_arrays(rules):
@@ -191,76 +179,6 @@ def test_loops_lines_and_misses_are_those_of_kit_arrays(rules):
         assert [("ABC"[matrix], row, column) for matrix, row, column in reads] == wanted
         assert lines == strides.lines_read(wanted, size, itemsize)
         assert missed == strides.misses(lines, capacity)
-
-
-# An array on the page
-
-
-class Array:
-    """One array of a panel: where its cells are, found by pointing everywhere, and how they look."""
-
-    def __init__(self, panel, number):
-        self.panel, self.page = panel, panel.page
-        self.over = panel.find(".kit-tiles canvas + canvas").nth(number)
-        self.base = panel.find(".kit-tiles canvas:first-child").nth(number)
-
-    @property
-    def said(self):
-        return self.panel.find(".kit-formula").first.inner_text()
-
-    def cells(self, step=12):
-        """{text of the formula: the middle of the points at which it is said}, in the order of pointing."""
-        self.over.scroll_into_view_if_needed()
-        found = self.over.evaluate(
-            """async (canvas, step) => {
-              const said = canvas.closest(".kit-panel").querySelector(".kit-formula"), found = {};
-              const box = canvas.getBoundingClientRect();
-              for (let y = 3; y < box.height; y += step) for (let x = 3; x < box.width; x += step) {
-                canvas.dispatchEvent(new PointerEvent("pointermove",
-                  { clientX: box.left + x, clientY: box.top + y, bubbles: true }));
-                await new Promise(requestAnimationFrame);
-                if (!said.querySelector(".kit-hint")) (found[said.innerText] ??= []).push([x, y]);
-              }
-              canvas.dispatchEvent(new PointerEvent("pointerleave"));
-              const middle = (points, way) => points.reduce((sum, point) => sum + point[way], 0) / points.length;
-              return Object.fromEntries(Object.entries(found).map(([text, all]) =>
-                [text, [middle(all, 0), middle(all, 1)]]));
-            }""",
-            step,
-        )
-        return {text.replace("\xa0", " "): tuple(place) for text, place in found.items()}
-
-    def point(self, place):
-        self.over.hover(position={"x": place[0], "y": place[1]})
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-    def pixels(self, canvas, place, side=1):
-        """The pixels around a place, (side, side, 4); through a copy, for reading slows a canvas."""
-        read = canvas.evaluate(
-            """(canvas, [x, y, side]) => {
-              const copy = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
-              copy.drawImage(canvas, -Math.floor(x - side / 2), -Math.floor(y - side / 2));
-              return [...copy.getImageData(0, 0, side, side).data]; }""",
-            [*place, side],
-        )
-        return np.array(read).reshape(side, side, 4)
-
-    def lit(self, place):
-        """How strongly a place is marked, from 0 to 255."""
-        return self.pixels(self.over, place)[0, 0, 3]
-
-    def alarms(self):
-        """How many pixels have the colour of an alarm."""
-        red, green, blue, _ = np.moveaxis(self.pixels(self.base, (250, 250), 500).astype(int), -1, 0)
-        return int(((red > 150) & (green < 60) & (blue < 60)).sum())
-
-    def is_solid(self, place):
-        """Whether the cell around a place is filled; a ghost has an outline and a number only."""
-        return bool((self.pixels(self.base, place, 9)[..., 3] == 255).all())
-
-
-def arrays(panel):
-    return [Array(panel, i) for i in range(panel.find(".kit-tiles").count())]
 
 
 # BroadcastVisualizer
@@ -799,14 +717,6 @@ def test_hovering_and_sliding_over_ten_thousand_cells_takes_less_than_a_frame(st
         assert times["moves"] >= 60 and spent <= 0.016, (spent, times)
 
 
-WANDER = """async canvas => {
-  const box = canvas.getBoundingClientRect();
-  for (let i = 0; i < 80; i++) {
-    canvas.dispatchEvent(new PointerEvent("pointermove", { bubbles: true,
-      clientX: box.left + 25 + 5 * i % (box.width - 50), clientY: box.top + 30 + 7 * i % (box.height - 60) }));
-    await new Promise(done => setTimeout(done, 40));
-  } }"""
-
 SLIDE = """async () => {
   const slider = document.querySelector("input[aria-label=offset]");
   for (let i = 0; i < 80; i++) {
@@ -814,15 +724,3 @@ SLIDE = """async () => {
     slider.dispatchEvent(new Event("input"));
     await new Promise(done => setTimeout(done, 40));
   } }"""
-
-
-def processor_time(page):
-    """A function that gives the seconds of processor time the page's main thread has spent on tasks."""
-    client = page.context.new_cdp_session(page)
-    client.send("Performance.enable", {"timeDomain": "threadTicks"})
-
-    def busy():
-        metrics = client.send("Performance.getMetrics")["metrics"]
-        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
-
-    return busy
