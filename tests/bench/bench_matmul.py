@@ -20,7 +20,7 @@ def row(what, median, best, ratio="", bar=""):
 
 
 def rates(runs):
-    """{name: (median, best) GFLOP/s} of functions that each do one product, called in turns so that a busy moment hits all."""
+    """{name: (median, best) GFLOP/s} of functions that each do one product, called in turns to share a busy moment."""
     times = {name: [] for name in runs}
     for run in runs.values():
         run()
