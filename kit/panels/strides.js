@@ -753,14 +753,21 @@ class LoopViewer {
     this.orders = Object.keys(LOOPS).map(order => {
       const count = element("span", {}), button = element("button", { type: "button", className: "kit-button kit-order", tabIndex: 0,
         "aria-pressed": "false" }, element("code", {}, order), count);
-      button.addEventListener("click", () => { this.order = order; this.time.value = 0; this.#change(); }, { signal });
+      button.addEventListener("click", () => { this.order = order; this.#restart(); }, { signal });
       return { order, button, count };
     });
     this.lines = element("select", { tabIndex: 0, "aria-label": "Lines of the cache" },
       ...[4, 8, 16, 32, 64, 128].map(lines => element("option", { value: lines, selected: lines === 16 }, `${lines} lines`)));
-    this.lines.addEventListener("change", () => { this.capacity = Number(this.lines.value); this.#change(); }, { signal });
+    this.lines.addEventListener("change", () => { this.capacity = Number(this.lines.value); this.#restart(); }, { signal });
     this.time = element("input", { type: "range", tabIndex: 0, min: 0, value: 0, "aria-label": "Read" });
-    this.time.addEventListener("input", event => { panel.clock.input(event); this.draw(); }, { signal });
+    this.player = new Player({ at: () => Number(this.time.value), length: () => this.line.length - 1,
+      move: read => { this.time.value = read; this.draw(); } }, signal, { longest: 60 });
+    this.time.addEventListener("input", event => { panel.clock.input(event); this.player.pause(); this.draw(); }, { signal });
+    this.time.addEventListener("keydown", event => {
+      if (event.key !== " ") return;
+      event.preventDefault();
+      this.player.toggle();
+    }, { signal });
     this.said = element("p", { className: "kit-formula" });
     this.node = element("details", { className: "kit-loops" },
       element("summary", { tabIndex: 0 }, "Cache lines and the order of loops"),
@@ -768,11 +775,17 @@ class LoopViewer {
         "each from the start of a line; blocked: 8 × 8 blocks. ",
         "The cache begins empty, holds any lines, and drops the one least recently used."),
       element("div", { className: "kit-bar" }, ...this.orders.map(({ button }) => button), this.lines),
-      this.time,
+      element("div", { className: "kit-player" }, this.player.button, this.player.speed, this.time),
       element("div", { className: "kit-terms" }, ...tiles.map((tile, i) =>
         element("figure", {}, element("figcaption", {}, element("code", {}, "ABC"[i])), tile.node))),
       this.said);
-    this.node.addEventListener("toggle", () => this.node.open && this.#change(), { signal });
+    this.node.addEventListener("toggle", () => this.node.open ? this.#change() : this.player.pause(), { signal });
+  }
+
+  #restart() {
+    this.player.pause();
+    this.time.value = 0;
+    this.#change();
   }
 
   #change() {

@@ -49,7 +49,7 @@ class StorageView(Panel):
     it. Raises TypeError for sparse, quantised and meta tensors and for what holds no numbers, ValueError for more axes.
     """
 
-    _esm = source("_draw.js", "_cells.js", "strides.js")
+    _esm = source("_draw.js", "_cells.js", "_play.js", "strides.js")
     _css = source("_panel.css", "_cells.css")
 
     _given = traitlets.Dict(help="library, dtype, itemsize, device; shape, strides, offset; size, address").tag(

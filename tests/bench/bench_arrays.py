@@ -1,0 +1,105 @@
+"""Pointing and sliding in the array panels at 10,000 cells, in JupyterLab: mouse moved to picture painted."""
+
+import tempfile
+
+import numpy as np
+
+from kit.__main__ import chromium
+from tests.browser.lab import Lab, Notebook
+from tests.browser.pages import launched, opened
+
+SETUP = """
+import numpy as np
+from kit.panels import BroadcastVisualizer, MatmulStepper, StorageView, StrideVisualizer
+
+rng = np.random.default_rng(0)
+square = rng.normal(size=(100, 100))
+strided = [("as_strided", (100, 100), (100, 1), 0)]
+"""
+RESULT, VIEW, STORAGE = (f".kit-tiles >> nth={place} >> canvas + canvas" for place in (2, 0, 1))
+HOVER = (0.1, 0.5, 6)  # where on the element a drag begins, as shares of it, and the pixels of a move
+PANELS = {  # the panel -> what is moved: its element and how
+    "BroadcastVisualizer((100, 1), (100,))": {"point at a result": (RESULT, HOVER), "point at a source": (VIEW, HOVER)},
+    "StorageView(square)": {"point at the view": (VIEW, HOVER), "point at the storage": (STORAGE, HOVER)},
+    "StrideVisualizer(rng.normal(size=(100, 102)), ops=strided)": {
+        "point at the view": (VIEW, HOVER),
+        "slide the offset": ("input[aria-label=offset]", (0.02, 0.5, 3)),
+    },
+    **{
+        f'MatmulStepper(square, square, order="{order}", block=16)': {
+            "point at c": (RESULT, HOVER),
+            "slide the steps": ("input[type=range]", (0.02, 0.5, 12)),
+        }
+        for order in ("rows", "outer", "blocks")
+    },
+}
+
+# From the time stamp of the mouse's event to the end of the task that follows its drawing, or, where nothing is drawn,
+# that follows the next frame.
+STICK = """() => {
+  let since = 0;
+  window.reset = () => { window.times = []; since = 0; };
+  const channel = new MessageChannel();
+  channel.port1.onmessage = ({ data }) => times.push(performance.now() - data);
+  const painted = () => { if (since) channel.port2.postMessage(since); since = 0; };
+  addEventListener("pointermove", event => {
+    since ||= event.timeStamp;
+    if (window.nothing) requestAnimationFrame(painted);
+  }, true);
+  const clear = CanvasRenderingContext2D.prototype.clearRect;
+  CanvasRenderingContext2D.prototype.clearRect = function (...given) {
+    clear.apply(this, given);
+    if (this.canvas.closest?.(".kit-tiles")) painted();
+  };
+}"""
+
+
+def drag(page, x, y, stride):
+    """Milliseconds of 45 moves of the mouse, each left alone for 150 ms; a move between two cells draws nothing."""
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.wait_for_timeout(1000)
+    page.evaluate("reset()")
+    for done in range(1, 46):
+        page.mouse.move(x + done * stride, y)
+        page.wait_for_timeout(150)
+    page.mouse.up()
+    return page.evaluate("times")
+
+
+def row(panel, what, times, bar="p95 <= 16"):
+    p50, p95 = np.percentile(times, [50, 95])
+    return {"panel": panel, "what": what, "n": len(times), "p50 ms": round(p50, 1), "p95 ms": round(p95, 1), "bar": bar}
+
+
+def measured(page, panel, name):
+    """A row for each thing that is moved."""
+    for what, (selector, (x, y, stride)) in PANELS[name].items():
+        element = panel.locator(selector).first
+        element.scroll_into_view_if_needed()
+        page.wait_for_timeout(500)
+        box = element.bounding_box()
+        yield row(name, what, drag(page, box["x"] + x * box["width"], box["y"] + y * box["height"], stride))
+
+
+def run():
+    """Measure an empty frame, then every panel in one notebook on one page."""
+    if not chromium():
+        raise SystemExit("bench arrays: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
+    size = {"viewport": {"width": 1500, "height": 1100}}
+    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser, **size) as (page, _):
+        lab = Lab(f"{folder}/lab")
+        try:
+            notebook = Notebook(page, lab, lab.write("arrays.ipynb", SETUP, *PANELS))
+            notebook.run()
+            page.wait_for_timeout(2000)
+            page.evaluate(STICK)
+            page.evaluate("nothing = true")
+            rows = [row("nothing (the floor)", "an empty frame", drag(page, 600, 90, 3), "")]
+            page.evaluate("nothing = false")
+            for name in PANELS:
+                notebook.scroll_to(name)
+                rows += measured(page, notebook.page.locator(".jp-Cell", has_text=name).locator(".kit-panel"), name)
+        finally:
+            lab.close()
+    return rows
