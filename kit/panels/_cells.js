@@ -163,7 +163,8 @@ class Tiles {
     on("blur", event => this.#set(null, event));
   }
 
-  // Draw an array. `cellOf(index)` gives {text, fill, ghost, faint, alarm, none} of a cell; `room` is the width there is;
+  // Draw an array. `cellOf(index, written)` gives {text, fill, ghost, faint, alarm, none} of a cell, the text only if it
+  // is to be written, and does not keep the index; `room` is the width there is;
   // `rowText(row)` stands beside the rows and `blockText` above them, instead of the lines that measure the axes. Those
   // have the colours and texts of `axes`, if it is given: {colour, text} of each; `fitted`: a fitCell of several arrays.
   show({ shape, room, widest = 2, cellOf, rowText, blockText, axes, fitted }) {
@@ -221,7 +222,7 @@ class Tiles {
   #drawEach(context) {
     const { palette } = this;
     for (const index of indices(this.shown)) {
-      const { text, fill, ghost, faint, alarm, none } = this.cellOf(index), box = this.#box(index);
+      const { text, fill, ghost, faint, alarm, none } = this.cellOf(index, this.written), box = this.#box(index);
       if (none) continue;
       if (alarm) this.#alarm(context, box);
       else if (!ghost) this.#solid(context, box, fill ?? palette.cell);
@@ -232,21 +233,37 @@ class Tiles {
     }
   }
 
-  // Thousands of cells: written as pixels, for a canvas takes longer over as many rectangles than a frame lasts.
+  // Thousands of cells: written as pixels, for a canvas takes longer over as many rectangles than a frame lasts. A row
+  // of cells is written as one row of pixels, which is copied down as far as the cells reach.
   #drawPixels(context) {
-    const { palette } = this, { width } = this.base, ratio = devicePixelRatio;
-    const image = context.createImageData(width, this.base.height), pixels = new Uint32Array(image.data.buffer);
-    const [w, h] = this.layout.cell, inset = w > 9 ? 1.5 : 0.5;
-    for (const index of indices(this.shown)) {
-      const { fill, ghost, faint, alarm, none } = this.cellOf(index);
-      if (none) continue;
-      const place = placeOf(this.layout, index), x = this.left + place[0], y = this.top + place[1];
-      const colour = palette.pixel(alarm ? palette.alarm : fill ?? (ghost || faint ? palette.cell : palette.dense));
-      const left = Math.round((x + inset) * ratio), right = Math.round((x + w - inset) * ratio);
-      const end = Math.round((y + h - inset) * ratio) * width;
-      for (let row = Math.round((y + inset) * ratio) * width; row < end; row += width) pixels.fill(colour, row + left, row + right);
+    const { palette, shown } = this, { width, height } = this.base;
+    if (this.image?.width !== width || this.image.height !== height) this.image = context.createImageData(width, height);
+    const pixels = new Uint32Array(this.image.data.buffer).fill(0), index = shown.map(() => 0);
+    const [across, down] = [0, 1].map(way => this.#places(way));
+    for (const row of down) {
+      const start = row.from * width, set = ({ axes, at }) => axes.forEach((axis, i) => { index[axis] = at[i]; });
+      set(row);
+      for (const column of across) {
+        set(column);
+        const { fill, ghost, faint, alarm, none } = this.cellOf(index, false);
+        if (none) continue;
+        const colour = palette.pixel(alarm ? palette.alarm : fill ?? (ghost || faint ? palette.cell : palette.dense));
+        for (let x = column.from; x < column.to; x++) pixels[start + x] = colour;
+      }
+      for (let y = row.from + 1; y < row.to; y++) pixels.copyWithin(y * width, start, start + width);
     }
-    context.putImageData(image, 0, 0);
+    context.putImageData(this.image, 0, 0);
+  }
+
+  // Where the cells begin and end in pixels of the canvas, across or down, with the indices of the axes that go that way.
+  #places(way) {
+    const { layout, shown } = this, side = layout.cell[way], inset = layout.cell[0] > 9 ? 1.5 : 0.5;
+    const axes = shown.map((_, axis) => axis).filter(axis => wayOf(layout, axis) === way);
+    const pixel = place => Math.round(((way ? this.top : this.left) + place) * devicePixelRatio);
+    return [...indices(axes.map(axis => shown[axis]))].map(at => {
+      const place = axes.reduce((sum, axis, i) => sum + at[i] * layout.steps[axis], 0);
+      return { axes, at, from: pixel(place + inset), to: pixel(place + side - inset) };
+    });
   }
 
   // Beside each row its text, above the first block the length of one.

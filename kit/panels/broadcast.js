@@ -266,9 +266,10 @@ class BroadcastView {
     if (!reason) return this.why.replaceChildren();
     const [, axis, rest] = /^(axis -\d+): (.*)$/.exec(reason);
     const buttons = mends(shapes).map(mend => {
-      const button = element("button", { type: "button", className: "kit-button kit-mend", tabIndex: 0,
-        title: `written out: ${mend.expand}` }, element("code", {}, mend.code),
-        element("span", {}, `${mend.torch} · ${shapeText(mend.shape)} · result ${shapeText(mend.joint)}`));
+      const button = element("button", { type: "button", className: "kit-button kit-mend", tabIndex: 0 },
+        element("code", {}, mend.code), element("code", { className: "kit-same" }, mend.torch),
+        element("code", { className: "kit-same" }, mend.expand),
+        element("span", {}, `${shapeText(mend.shape)}, result ${shapeText(mend.joint)}`));
       button.addEventListener("click", () => this.#apply(mend), { signal: this.signal });
       return button;
     });

@@ -158,6 +158,11 @@ class Tiling {
     };
   }
 
+  finishedAfter(steps) {
+    const done = this.doneAfter(steps);
+    return this.cells.sequence.reduce((count, _, place) => count + (done(place) === this.perCell), 0);
+  }
+
   // The steps done when the pair of blocks of a step is finished, and when it began.
   unit(step) {
     const { cells, terms } = this, { cellBlock, termBlock } = this.at(step);
@@ -514,8 +519,9 @@ class MatmulView {
       const { letters } = array, shape = shapes[i];
       const axes = [...letters].map((letter, axis) => ({ colour: this.#colour(letter),
         text: `${letter} = ${shape[axis]}${shape[axis] < array.whole[axis] ? " …" : ""}` }));
-      this.tiles[i].show({ shape, room, widest, axes, fitted,
-        cellOf: i < 2 ? index => ({ text: cellText(array.number(index)) }) : index => this.#cell(index) });
+      const cellOf = i < 2 ? (index, written) => ({ text: written && cellText(array.number(index)) })
+        : (index, written) => this.#cell(index, written);
+      this.tiles[i].show({ shape, room, widest, axes, fitted, cellOf });
     });
     this.#paint();
   }
@@ -533,8 +539,11 @@ class MatmulView {
 
   // How far the cells of the result are at this step.
   #reach() {
-    this.drawnStep = this.step;
-    this.done = this.tiling.doneAfter(this.step);
+    const { step, tiling } = this, number = count => count.toLocaleString("en");
+    this.drawnStep = step;
+    this.done = tiling.doneAfter(step);
+    this.count.textContent = `${number(step)} of ${number(tiling.length)}`;
+    this.finished.textContent = `${number(tiling.finishedAfter(step))} of ${number(tiling.cells.sequence.length)}`;
   }
 
   // Letters of the longest number that will be seen.
@@ -545,10 +554,10 @@ class MatmulView {
   }
 
   // A cell of the result: a ghost before its first term, pale until its last.
-  #cell(index) {
+  #cell(index, written) {
     const { perCell } = this.tiling, place = this.tiling.places[ravel(index, this.tiling.shape)], done = this.done(place);
     if (!done && perCell) return { ghost: true };
-    return { text: cellText(this.#sum(place, done)), fill: done < perCell ? this.palette.tint(0.1) : undefined };
+    return { text: written && cellText(this.#sum(place, done)), fill: done < perCell ? this.palette.tint(0.1) : undefined };
   }
 
   #sum(place, done) { return this.sums[place * (this.tiling.perCell + 1) + done]; }
@@ -569,16 +578,7 @@ class MatmulView {
     else this.tiles.forEach(tiles => tiles.layout && tiles.mark());
     this.#light(current ?? (hover ? this.#hovered() : {}));
     this.formula.replaceChildren(...(hover ? this.#hoverText() : this.#stepText(current)));
-    this.#count(step);
     this.clock.painted();
-  }
-
-  #count(step) {
-    const { tiling } = this, cells = tiling.cells.sequence.length, number = count => count.toLocaleString("en");
-    let finished = 0;
-    for (let place = 0; place < cells; place++) finished += this.done(place) === tiling.perCell;
-    this.count.textContent = `${number(step)} of ${number(tiling.length)}`;
-    this.finished.textContent = `${number(finished)} of ${number(cells)}`;
   }
 
   // A step: its letters' values and, of its pair of blocks, their ranges.

@@ -4,7 +4,6 @@ import json
 import random
 import re
 from collections import Counter
-from contextlib import closing
 from itertools import product
 
 import numpy as np
@@ -16,7 +15,6 @@ from kit.arrays import broadcast, strides
 from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer, _cells
 from tests.arrays.test_broadcast import PAIRS, SHAPES
 from tests.arrays.test_strides import drawn, start
-from tests.browser.lab import Lab, Notebook
 from tests.browser.pages import opened
 from tests.browser.tiles import WANDER, arrays, processor_time, taker
 
@@ -257,8 +255,10 @@ def test_a_mismatch_is_said_in_words_and_a_click_on_a_mend_heals_it(stage):
     alert = panel.find("[role=alert]")
     expect(alert).to_contain_text("axis −1 does not fit: a has 3, b has 4; wanted equal sizes, or 1, or no such axis.")
     assert panel.find(".kit-chip[data-tag=mismatch]").count() == 6
-    codes = [mend.code for mend in broadcast.mends((2, 3), (3, 4))]
-    assert panel.find(".kit-mend code").all_inner_texts() == codes and "a[:, :, None]" in codes
+    mends = broadcast.mends((2, 3), (3, 4))
+    written = [code for mend in mends for code in (mend.code, mend.torch, mend.expand)]
+    assert panel.find(".kit-mend code").all_inner_texts() == written
+    assert written[:3] == ["a[:, :, None]", "a.unsqueeze(2)", "a[:, :, None].expand(2, 3, 4)"]
     panel.find(".kit-mend", 0).filter(has_text="a[:, :, None]").click()
     expect(alert).to_be_hidden()
     assert panel.saved("shapes") == [[[2, 3, 1], [3, 4]]]
@@ -668,34 +668,44 @@ def test_the_loops_count_the_misses_of_kit_arrays(stage):
     )
 
 
-# JupyterLab
+def test_the_loops_are_played_and_each_read_lights_its_cell(stage):
+    panel = stage(StrideVisualizer(torch.zeros(2)), viewport={"width": 1100, "height": 900})
+    panel.find("summary").click()
+    play, time, said = (panel.find(f".kit-loops {part}") for part in (".kit-play", "input", ".kit-formula"))
+    reads = list(strides.matmul_reads("ijk", 16))
+    lines = strides.lines_read(reads, 16, 8)
+    missed = strides.misses(lines, 16)
+    play.click()
+    expect(play).to_have_attribute("aria-label", "Pause")
+    panel.page.wait_for_function("() => +document.querySelector('.kit-loops input').value > 100")
+    time.focus()
+    panel.page.keyboard.press(" ")
+    expect(play).to_have_attribute("aria-label", "Play")
+    at = int(time.input_value())
+    name, row, column = reads[at]
+    assert said.inner_text() == (
+        f"read {at + 1:,} of 12,288: {name}[{row}, {column}], {'a miss' if missed[at] else 'in the cache'}; "
+        f"{sum(missed[: at + 1]):,} misses so far"
+    )
+    tiles = dict(zip("ABC", arrays(panel)[2:], strict=True))
+    marked = {name: array.over.evaluate(MARKED) for name, array in tiles.items()}
+    cell = tiles[name].over.evaluate("canvas => (parseFloat(canvas.style.width) - 19) / 16")
+    assert marked.pop(name) == [pytest.approx(18 + (at + 0.5) * cell, abs=1) for at in (column, row)]
+    assert set(map(str, marked.values())) == {"None"}
+    panel.find("button").filter(has_text="blocked").click()
+    assert time.input_value() == "0"
 
 
-@pytest.mark.lab
-def test_in_jupyterlab_keys_stay_in_the_panel_the_theme_is_followed_and_the_kernel_is_asked(browser, tmp_path):
-    with closing(Lab(tmp_path)) as lab, opened(browser, kinds=("error",)) as (page, errors):
-        cell = "import torch\nfrom kit.panels import StrideVisualizer\n"
-        cell += "s = StrideVisualizer(torch.arange(12.0).reshape(3, 4))\ns"
-        notebook = Notebook(page, lab, lab.write("strides.ipynb", cell))
-        notebook.run()
-        panel = notebook.panel()
-        panel.get_by_role("button", name="transpose").click()
-        page.keyboard.press("Enter")
-        expect(panel.locator(".kit-verdict")).to_contain_text("torch says: the same storage, data_ptr")
-        assert notebook.ask("s.ops") == [["transpose", 0, 1]]
-        over, base = panel.locator(".kit-tiles canvas + canvas").first, panel.locator(".kit-tiles canvas").first
-        over.focus()
-        for key in ("ArrowDown", "ArrowRight", "a", "m", "ArrowDown"):
-            page.keyboard.press(key)
-        expect(panel.locator(".kit-formula").first).to_contain_text("view[1, 1] → 0 + 1·1 + 1·4 = cell 5")
-        assert notebook.cells() == ["code"]
-        brightness = """canvas => { const copy = new OffscreenCanvas(1, 1).getContext("2d");
-          copy.drawImage(canvas, -25, -25); return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3); }"""
-        assert min(base.evaluate(brightness)) > 150
-        notebook.command("apputils:change-theme", theme="JupyterLab Dark")
-        page.wait_for_function(f"canvas => Math.max(...({brightness})(canvas)) < 150", arg=base.element_handle())
-        notebook.close()
-        assert errors == []
+# The middle of all that is marked on a canvas, or null.
+MARKED = """canvas => {
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data } = copy.getImageData(0, 0, canvas.width, canvas.height), marked = [[], []];
+  for (let i = 3; i < data.length; i += 4) if (data[i]) {
+    marked[0].push((i >> 2) % canvas.width);
+    marked[1].push(Math.floor((i >> 2) / canvas.width));
+  }
+  return marked[0].length ? marked.map(way => (Math.min(...way) + Math.max(...way) + 1) / 2) : null; }"""
 
 
 # Time
