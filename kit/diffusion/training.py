@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,16 @@ class Plan:
     """How long and how fast to train.
 
     steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then a
-    cosine to 0.  decay: AdamW's weight decay.  average: the moving average's decay a step, 0 for none (it starts
-    faster, as (1 + step) / (10 + step)).  clip: the largest gradient norm.  seed: of all batches.
+    cosine down to `floor` of it; warmup=0 and floor=1 keep the rate constant.  decay: AdamW's weight decay.
+    average: the moving average's decay a step, 0 for none (it starts faster, as (1 + step) / (10 + step)).
+    clip: the largest gradient norm.  seed: of all batches.
     every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass.
     """
 
     steps: int
     lr: float
     warmup: float = 0.05
+    floor: float = 0.0
     decay: float = 0.01
     average: float = 0.999
     clip: float = 1.0
@@ -50,6 +53,8 @@ class Plan:
             raise ValueError(f"Plan: got lr={self.lr}, wanted more than 0")
         if self.precision not in ("float32", "bf16"):
             raise ValueError(f"Plan: got precision={self.precision!r}, wanted 'float32' or 'bf16'")
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"Plan: got floor={self.floor}, wanted 0 <= floor <= 1")
         if not 0 <= self.average < 1:
             raise ValueError(f"Plan: got average={self.average}, wanted 0 <= average < 1")
 
@@ -59,7 +64,7 @@ class Plan:
         if step < warm:
             return self.lr * (step + 1) / warm
         along = (step - warm) / max(1, self.steps - warm)
-        return self.lr * 0.5 * (1 + torch.cos(torch.tensor(along * torch.pi, dtype=torch.float64)).item())
+        return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(along * math.pi)))
 
 
 def train(
@@ -73,57 +78,107 @@ def train(
 ) -> list[float]:
     """Trains `objective` in place and leaves the averaged weights in it; returns the loss of every step.
 
+    report(step, loss): called each step on the main process; by default a progress line on stderr.  The other arguments
+    and errors are those of `Run`.
+    """
+    run = Run(objective, batch, plan, checkpoint, parameters=parameters)
+    report = report or progress(plan.steps)
+    with contextlib.closing(iter(run)) as steps:
+        for step, loss in steps:
+            if run.accelerator.is_main_process:
+                report(step, loss)
+    return run.losses
+
+
+class Run:
+    """A training run as an iterable of (steps done, loss), one step a turn; it may be left at any of them.
+
+    However it ends, `objective` is left with the averaged weights.  Left early, by `break` or close(), it first writes
+    its checkpoint, so that the same arguments go on from there.
+
     batch(generator) -> the arguments of objective.forward; every step and process has a generator of its own.
     checkpoint: a .safetensors file, written atomically every `plan.every` steps; where it exists the run goes on from
-    it.  parameters: what to train, by default all that require gradients.  report(step, loss): called each step on the
-    main process; by default a progress line on stderr.
+    it.  parameters: what to train, by default all that require gradients.
 
-    Raises ValueError when the checkpoint belongs to another plan or model, FloatingPointError when the loss is not
-    finite (the last checkpoint stays).
+    Iterating raises ValueError when the checkpoint belongs to another plan or model, FloatingPointError when the loss
+    is not finite (the last checkpoint stays).
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
-    trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
-    average = [p.detach().clone() for p in trained] if plan.average else []
-    start, losses, seconds = 0, [], 0.0
-    if checkpoint is not None and Path(checkpoint).exists():
-        start, losses, seconds = _load(Path(checkpoint), plan, trained, optimiser, average)
-    objective.train()
-    model, optimiser = accelerator.prepare(objective, optimiser)
-    average = [a.to(p.device) for a, p in zip(average, trained, strict=bool(average))]
-    report = report or progress(plan.steps)
-    begun = time.monotonic() - seconds
 
-    for step in range(start, plan.steps):
+    def __init__(self, objective, batch, plan, checkpoint=None, *, parameters=None):
+        self.objective, self.batch, self.plan = objective, batch, plan
+        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
+        self.losses = []  # of every step, also those before this sitting
+
+    def __iter__(self) -> Iterator[tuple[int, float]]:
+        start, plan = self._begin(), self.plan
+        try:
+            for step in range(start, plan.steps):
+                loss = self._step(step)
+                done = step + 1
+                if done % plan.every == 0 or done == plan.steps:
+                    self._write()
+                yield done, loss
+        except GeneratorExit:
+            self._write()
+            raise
+        finally:
+            self._settle()
+            self.objective.eval()
+        self.accelerator.wait_for_everyone()
+
+    def _begin(self) -> int:
+        plan = self.plan
+        optimiser = torch.optim.AdamW(self.trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
+        average = [p.detach().clone() for p in self.trained] if plan.average else []
+        start, seconds = 0, 0.0
+        if self.checkpoint is not None and self.checkpoint.exists():
+            start, self.losses, seconds = _load(self.checkpoint, plan, self.trained, optimiser, average)
+        self.objective.train()
+        self.model, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
+        self.average = [a.to(p.device) for a, p in zip(average, self.trained, strict=bool(average))]
+        self.begun = time.monotonic() - seconds
+        return start
+
+    def _step(self, step: int) -> float:
+        accelerator, plan = self.accelerator, self.plan
         seed = (plan.seed * 1_000_003 + step) * 64 + accelerator.process_index
         # Batches draw from their own generator, layers such as dropout from the global one.
         torch.manual_seed(seed)
-        inputs = batch(torch.Generator().manual_seed(seed))
+        inputs = self.batch(torch.Generator().manual_seed(seed))
         inputs = tuple(x.to(accelerator.device) if isinstance(x, Tensor) else x for x in inputs)
-        for group in optimiser.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = plan.rate(step)
         # Not accelerate's own mixed precision, which is one for all runs of a process.
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            loss = model(*inputs)
+            loss = self.model(*inputs)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(trained, plan.clip)
-        optimiser.step()
-        optimiser.zero_grad()
-        if average:
-            torch._foreach_lerp_(average, [p.detach() for p in trained], 1 - _pace(plan, step))
-        losses.append(accelerator.reduce(loss.detach(), "mean").item())
-        if not torch.isfinite(torch.tensor(losses[-1])):
-            raise FloatingPointError(f"train: the loss is {losses[-1]} at step {step}; try a lower lr than {plan.lr}")
-        if accelerator.is_main_process:
-            report(step + 1, losses[-1])
-            if checkpoint is not None and ((step + 1) % plan.every == 0 or step + 1 == plan.steps):
-                run = {"step": step + 1, "losses": losses, "seconds": time.monotonic() - begun}
-                _save(Path(checkpoint), plan, run, trained, optimiser, average)
-    accelerator.wait_for_everyone()
-    for parameter, mean in zip(trained, average, strict=bool(average)):
-        parameter.data.copy_(mean)
-    objective.eval()
-    return losses
+        accelerator.clip_grad_norm_(self.trained, plan.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        if self.average:
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.trained], 1 - _pace(plan, step))
+        self.losses.append(accelerator.reduce(loss.detach(), "mean").item())
+        if not math.isfinite(self.losses[-1]):
+            raise FloatingPointError(
+                f"train: the loss is {self.losses[-1]} at step {step}; try a lower lr than {plan.lr}"
+            )
+        return self.losses[-1]
+
+    def _write(self):
+        """The checkpoint of the steps so far, if one is wanted and there were any."""
+        if self.checkpoint is None or not self.losses or not self.accelerator.is_main_process:
+            return
+        run = {"step": len(self.losses), "losses": self.losses, "seconds": time.monotonic() - self.begun}
+        inner = getattr(self.optimiser, "optimizer", self.optimiser)
+        with atomic(self.checkpoint) as temporary:
+            metadata = {"plan": repr(self.plan), "run": json.dumps(run)}
+            save_file(_tensors(self.trained, inner, self.average), temporary, metadata)
+
+    def _settle(self):
+        for parameter, mean in zip(self.trained, self.average, strict=bool(self.average)):
+            parameter.data.copy_(mean)
 
 
 def _pace(plan: Plan, step: int) -> float:
@@ -145,12 +200,6 @@ def hours(checkpoint: str | Path) -> float:
     """How long a checkpoint's run has trained, all its sittings together."""
     with safe_open(checkpoint, "pt") as file:
         return json.loads(file.metadata()["run"])["seconds"] / 3600
-
-
-def _save(path: Path, plan: Plan, run: dict, trained, optimiser, average) -> None:
-    inner = getattr(optimiser, "optimizer", optimiser)
-    with atomic(path) as temporary:
-        save_file(_tensors(trained, inner, average), temporary, {"plan": repr(plan), "run": json.dumps(run)})
 
 
 def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, list[float], float]:

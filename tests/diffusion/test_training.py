@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.diffusion.training import Plan, atomic, hours, progress, train
+from kit.diffusion.training import Plan, Run, atomic, hours, progress, train
 
 QUIET = {"report": lambda step, loss: None}
 
@@ -73,22 +73,76 @@ def test_the_average_is_the_recursion_it_says(tmp_path):
     assert not same(seen[-1], weights(model))
 
 
-def test_a_run_that_is_killed_ends_with_the_same_weights_bit_for_bit(tmp_path):
+@pytest.mark.parametrize(("killed_in", "goes_on"), [("report", 26), ("batch", 21)])
+def test_a_run_that_is_killed_ends_with_the_same_weights_bit_for_bit(tmp_path, killed_in, goes_on):
+    """Between two steps nothing is lost; in the midst of one, what came after the last checkpoint."""
     plan = Plan(steps=40, lr=0.05, every=10)
     whole, halves = Line(), Line()
     losses = train(whole, batch, plan, tmp_path / "whole.safetensors", **QUIET)
+    calls = {"report": 0, "batch": 0}
 
-    def kill(step, loss):
-        if step == 25:
+    def kill(where):
+        calls[where] += 1
+        if where == killed_in and calls[where] == 25:
             raise KeyboardInterrupt
 
+    def deadly(random):
+        kill("batch")
+        return batch(random)
+
     with pytest.raises(KeyboardInterrupt):
-        train(halves, batch, plan, tmp_path / "halves.safetensors", report=kill)
+        train(halves, deadly, plan, tmp_path / "halves.safetensors", report=lambda step, loss: kill("report"))
     halves = Line()
     resumed = []
     again = train(halves, batch, plan, tmp_path / "halves.safetensors", report=lambda step, loss: resumed.append(step))
-    assert resumed[0] == 21, "it goes on from the last checkpoint, not from nothing"
+    assert resumed[0] == goes_on
     assert same(weights(whole), weights(halves)) and again == losses
+
+
+def test_a_run_left_early_leaves_the_averaged_weights_and_a_checkpoint(tmp_path):
+    plan, path = Plan(steps=40, lr=0.05, average=0.9, every=100), tmp_path / "run.safetensors"
+    left, whole = Line(), Line()
+    for step, _ in Run(left, batch, plan, path):
+        if step == 7:
+            break
+    short, seen = Line(), []
+    for step, _ in Run(short, batch, plan):
+        seen.append(weights(short))
+        if step == 7:
+            break
+    mean = weights(Line())
+    for step, now in enumerate(seen):
+        pace = min(0.9, (1 + step) / (10 + step))
+        mean = [pace * m + (1 - pace) * p for m, p in zip(mean, now, strict=True)]
+    assert all(torch.allclose(m, p, atol=1e-6) for m, p in zip(mean, weights(left), strict=True))
+    assert not left.training and not same(seen[-1], weights(left))
+
+    run = Run(left, batch, plan, path)
+    assert [step for step, _ in run] == list(range(8, 41)) and len(run.losses) == 40
+    train(whole, batch, plan, **QUIET)
+    assert same(weights(whole), weights(left))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch):
+    path, plan = tmp_path / "run.safetensors", Plan(steps=20, lr=0.05, every=5)
+    for step, _ in Run(Line(), batch, plan, path):
+        if step == 6:
+            break
+    before = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kit.diffusion.training.os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(Line(), batch, plan, path, **QUIET)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_constant_rate_has_no_warm_up_and_no_end():
+    plan = Plan(steps=50, lr=0.3, warmup=0, floor=1)
+    assert {plan.rate(step) for step in range(50)} == {0.3}
+    assert Plan(steps=1000, lr=0.1, floor=0.1).rate(999) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_dropout_too_resumes_bit_for_bit(tmp_path):
@@ -161,6 +215,7 @@ def test_only_the_given_parameters_move():
         ({"steps": 0}, "steps=0"),
         ({"lr": 0.0}, "lr=0.0"),
         ({"average": 1.0}, "average=1.0"),
+        ({"floor": 1.5}, "floor=1.5"),
         ({"precision": "fp8"}, "precision='fp8'"),
     ],
 )
