@@ -69,10 +69,14 @@ class MatmulStepper(Panel):
         given = ", ".join(f"{operand.name} {operand.shape}" for operand in operands)
         page.line(f"c = einsum({self.einsum!r}, ...)   of {given}")
         try:
-            rule, sizes = _rule(self.einsum, operands)
+            rule, whole, sizes = _rule(self.einsum, operands)
         except rules.EinsumError as error:
             page.line(_words(self.einsum, error), ALARM)
             return page.png()
+        if cut := [
+            f"{sizes[letter]} of {whole[letter]:,} of {letter}" for letter in whole if sizes[letter] < whole[letter]
+        ]:
+            page.line(f"Shown and summed: the first {', '.join(cut)}.", MUTED)
         operands = operands[: len(rule.operands)]
         arrays = [operand.cut(letters, sizes) for operand, letters in zip(operands, rule.operands, strict=True)]
         for operand, array in zip(operands, arrays, strict=True):
@@ -118,15 +122,16 @@ def _draw(page, name, array):
 
 
 def _rule(text, operands):
-    """(Rule, {letter: size}), the sizes as far as the numbers are at hand. Raises EinsumError."""
+    """(Rule, {letter: size}, the same as far as the numbers are at hand). Raises EinsumError."""
     rule = rules.parse(text)
     operands = operands[: len(rule.operands)]
-    sizes = rules.sizes(rule, *(operand.shape for operand in operands))
+    whole = rules.sizes(rule, *(operand.shape for operand in operands))
+    sizes = dict(whole)
     for operand, letters in zip(operands, rule.operands, strict=True):
-        for letter, whole, shown in zip(letters, operand.shape, operand.values.shape, strict=True):
-            if whole != 1:
+        for letter, size, shown in zip(letters, operand.shape, operand.values.shape, strict=True):
+            if size != 1:
                 sizes[letter] = min(sizes[letter], shown)
-    return rule, sizes
+    return rule, whole, sizes
 
 
 def _words(text, error):

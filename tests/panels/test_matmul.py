@@ -117,6 +117,7 @@ def test_a_quantised_tensor_is_refused_in_words():
         ((np.ones((2, 3, 4)), np.ones((2, 4, 5))), "bik,bkj->bij"),
         ((np.ones((0, 3)), np.ones((3, 2))), "ik,kj->ij"),
         ((np.ones((300, 300)), np.ones((300, 1))), "ik,kj->ij"),
+        ((np.ones((300, 300)), np.ones((300, 300))), "ik,kj->ij"),
         ((5.0, 6.0), ",->"),
     ],
 )
@@ -135,6 +136,15 @@ def test_the_picture_holds_the_numbers_of_all_three(monkeypatch):
     for (shape, cell_of), array in zip(drawn, (A, B, A @ B), strict=True):
         for index in np.ndindex(shape):
             assert float(cell_of(index)[0]) == pytest.approx(array[index], rel=1e-3)
+
+
+def test_of_large_arrays_the_picture_holds_the_product_of_what_it_says(monkeypatch):
+    lines, drawn = [], []
+    monkeypatch.setattr(_cells.Picture, "line", lambda page, words, *_, **__: lines.append(words))
+    monkeypatch.setattr(_cells.Picture, "tiles", lambda page, shape, cell_of: drawn.append(cell_of))
+    MatmulStepper(np.ones((300, 300)), np.ones((300, 2)))._static()
+    assert "Shown and summed: the first 64 of 300 of i, 128 of 300 of k." in lines
+    assert drawn[-1]((0, 1))[0] == "128"
 
 
 def test_where_the_readers_text_does_not_fit_the_picture_says_so():
