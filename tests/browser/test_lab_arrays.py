@@ -196,9 +196,6 @@ def test_the_theme_of_jupyterlab_is_followed_by_the_pictures(ran):
     notebook.command("apputils:change-theme", theme="JupyterLab Dark")
     for base in bases:
         page.wait_for_function(f"canvas => Math.max(...({brightness})(canvas)) < 150", arg=base.element_handle())
-    notebook.command("apputils:change-theme", theme="JupyterLab Light")
-    for base in bases:
-        page.wait_for_function(f"canvas => Math.min(...({brightness})(canvas)) > 150", arg=base.element_handle())
 
 
 def test_arrow_keys_walk_the_cells_of_a_view(ran):
