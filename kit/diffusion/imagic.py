@@ -1,0 +1,113 @@
+"""Imagic (2210.09276): one picture and the words for another; the embedding, the network, and the way between.
+
+    here                  paper            meaning
+    x0                    x                the picture's latents (1, c, h, w)
+    cond                  e_tgt            the embedding (1, L, d) of the words for the edited picture
+    fitted, `State.cond`  e_opt            the embedding near it under which the network draws the picture best
+    network               f_theta          a module (x, t, cond) -> what it was trained to say, eps or v
+    eta                   eta              0: the picture; 1: the words
+    between(...)          e_bar, Eq. 3     (1 - eta) e_opt + eta e_tgt
+
+The loss of both stages is the network's own, on this one picture (Eq. 2). The caller's network is never changed.
+"""
+
+import copy
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from kit.diffusion import checks, denoising, lora, training
+
+# What the paper says for Stable Diffusion (section 4): Adam at constant rates. It does not name a batch size.
+EMBEDDING = training.Plan(steps=1000, lr=2e-3, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
+NETWORK = training.Plan(steps=1500, lr=5e-7, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
+
+
+class State(NamedTuple):
+    """How far a fit is: `step` of `steps` of the stage "embedding" or "network", and the loss there.
+
+    cond: e_opt (1, L, d) as it is now, a copy. network: the fitted one, itself and no copy, which the next step
+    changes; in the first stage the caller's.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+    cond: torch.Tensor
+    network: nn.Module
+
+
+def fit(network, schedule, x0, cond, *, embedding=EMBEDDING, model=NETWORK, folder=None, **settings):
+    """Both stages, A and B: a generator of States, the last being the result. It may be left at any of them.
+
+    embedding, model: a `Plan` for each stage. folder: where each stage keeps its checkpoint and goes on from it.
+    settings: as for `fit_network`.
+    """
+    paths = [None, None] if folder is None else [folder / f"{name}.safetensors" for name in ("embedding", "network")]
+    prediction = {name: settings[name] for name in ("prediction", "draws") if name in settings}
+    for state in fit_embedding(network, schedule, x0, cond, plan=embedding, checkpoint=paths[0], **prediction):
+        yield state
+    yield from fit_network(network, schedule, x0, state.cond, plan=model, checkpoint=paths[1], **settings)
+
+
+def fit_embedding(network, schedule, x0, cond, *, plan=EMBEDDING, prediction="epsilon", draws=4, checkpoint=None):
+    """Stage A: the embedding moves from e_tgt to where the frozen network draws x0 best. A generator of States.
+
+    network: (x, t, cond) -> eps or v, as `prediction` says: "epsilon" or "v_prediction". draws: noises and
+    timesteps a step, in one batch. plan, checkpoint: as for `training.Run`.
+    """
+    _check(x0, cond)
+    moving = nn.Parameter(cond.detach().clone())
+    objective = denoising.Objective(denoising.frozen(network), schedule, prediction, cond=moving)
+    run = training.Run(objective, denoising.batches(x0, schedule, draws), plan, checkpoint, parameters=[moving])
+    for step, loss in run:
+        yield State("embedding", step, plan.steps, loss, moving.detach().clone(), network)
+    yield State("embedding", plan.steps, plan.steps, run.losses[-1], moving.detach().clone(), network)
+
+
+def fit_network(
+    network, schedule, x0, cond, *, plan=NETWORK, prediction="epsilon", draws=4, rank=None, checkpoint=None
+):
+    """Stage B: a copy of the network learns to draw x0 for e_opt, which is `cond` and stays. A generator of States.
+
+    rank: train low-rank changes of the attention's projections (LoRA, 2106.09685) in place of all weights; those
+    of the last State are folded in. The rest as for `fit_embedding`.
+    """
+    _check(x0, cond)
+    fitted = copy.deepcopy(network).requires_grad_(rank is None)
+    if rank is not None:
+        lora.attach(fitted, rank, plan.seed)
+    objective = denoising.Objective(fitted, schedule, prediction, cond=cond.detach())
+    run = training.Run(objective, denoising.batches(x0, schedule, draws), plan, checkpoint)
+    try:
+        for step, loss in run:
+            yield State("network", step, plan.steps, loss, cond, fitted)
+    finally:
+        if rank is not None:
+            lora.fold(fitted)
+        fitted.requires_grad_(False)
+    yield State("network", plan.steps, plan.steps, run.losses[-1], cond, fitted)
+
+
+def between(fitted, cond, eta):
+    """e_bar (n, L, d): (1 - eta) e_opt + eta e_tgt, Eq. 3, for an eta or a sequence of n of them.
+
+    0 gives `fitted` and 1 gives `cond`, to the last bit; beyond 1 leads away from the picture.
+    """
+    checks.like("cond", cond, "fitted", checks.floating("fitted", fitted))
+    if fitted.ndim != 3 or len(fitted) != 1:
+        raise ValueError(f"fitted: got shape {tuple(fitted.shape)}, wanted (1, L, d)")
+    etas = [checks.real("eta", value) for value in (eta if isinstance(eta, (list, tuple, torch.Tensor)) else [eta])]
+    return torch.cat([(1 - value) * fitted + value * cond for value in etas])
+
+
+def _check(x0, cond):
+    checks.finite("x0", checks.latents("x0", x0))
+    checks.finite("cond", checks.floating("cond", cond))
+    if len(x0) != 1:
+        raise ValueError(f"x0: got {len(x0)} pictures, wanted 1")
+    if cond.ndim != 3 or len(cond) != 1:
+        raise ValueError(f"cond: got shape {tuple(cond.shape)}, wanted (1, L, d), one prompt's embedding")

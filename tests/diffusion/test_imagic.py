@@ -1,0 +1,217 @@
+import hashlib
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from kit.diffusion import Schedule, ddim, denoising, imagic, lora
+from kit.diffusion.training import Plan
+
+SCHEDULE = Schedule.stable_diffusion(1.0)
+CONSTANT = {"warmup": 0, "floor": 1, "decay": 0, "average": 0, "clip": math.inf}
+PLAN = Plan(steps=400, lr=0.05, **CONSTANT)
+SPREAD = 0.3
+
+
+class Linear(nn.Module):
+    """The perfect prediction for x0 | e ~ N(B e + c, SPREAD^2), pictures (n, 6, 1, 1), embeddings (n, 2, 2)."""
+
+    def __init__(self, says="epsilon"):
+        super().__init__()
+        generator = torch.Generator().manual_seed(5)
+        self.map = nn.Linear(4, 6)
+        self.map.weight.data = torch.randn(6, 4, generator=generator)
+        self.map.bias.data.zero_()
+        self.says = says
+
+    def forward(self, x, t, cond):
+        mean = self.map(cond.flatten(1))[:, :, None, None]
+        ab = SCHEDULE.at(t)
+        ab = ab.to(x).view(-1, 1, 1, 1) if isinstance(ab, torch.Tensor) else ab
+        gain = ab**0.5 * SPREAD**2 / (ab * SPREAD**2 + 1 - ab)
+        x0 = mean + gain * (x - ab**0.5 * mean)
+        eps = (x - ab**0.5 * x0) / (1 - ab) ** 0.5
+        return eps if self.says == "epsilon" else ab**0.5 * eps - (1 - ab) ** 0.5 * x0
+
+
+def problem(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, 6, 1, 1, generator=generator), torch.randn(1, 2, 2, generator=generator)
+
+
+def digest(network):
+    return hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in network.state_dict().values())).hexdigest()
+
+
+def last(states):
+    *_, end = states
+    return end
+
+
+@pytest.mark.parametrize("says", ["epsilon", "v_prediction"])
+def test_the_embedding_goes_to_the_least_squares_solution(says):
+    """In a linear world the loss is quadratic in e, and its minimiser is pinv(B) x0 at every level of noise."""
+    network, (x0, cond) = Linear(says), problem()
+    wanted = torch.linalg.lstsq(network.map.weight, x0.flatten()).solution
+    plan = Plan(steps=1000, lr=0.05, **{**CONSTANT, "floor": 0})
+    end = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=plan, prediction=says, draws=128))
+    begun = (cond.flatten() - wanted).norm()
+    assert (end.cond.flatten() - wanted).norm() < 0.01 * begun
+    assert end.cond.shape == cond.shape and not end.cond.requires_grad
+
+
+def test_the_first_stage_moves_the_embedding_and_nothing_else():
+    network, (x0, cond) = Linear(), problem()
+    before, given, modes = digest(network), cond.clone(), network.training
+    end = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=PLAN))
+    assert digest(network) == before and torch.equal(cond, given) and network.training == modes
+    assert all(p.grad is None and p.requires_grad for p in network.parameters())
+    assert end.network is network and not torch.equal(end.cond, cond)
+
+
+def test_the_second_stage_moves_a_copy_of_the_network_and_nothing_else():
+    network, (x0, cond) = Linear(), problem()
+    before, given = digest(network), cond.clone()
+    end = last(imagic.fit_network(network, SCHEDULE, x0, cond, plan=PLAN))
+    assert digest(network) == before and digest(end.network) != before
+    assert torch.equal(end.cond, given) and torch.equal(cond, given)
+    assert all(p.requires_grad for p in network.parameters())
+    assert not any(p.requires_grad for p in end.network.parameters()) and not end.network.training
+
+
+class Free(nn.Module):
+    """A network that can learn one picture by heart: eps = (x - a (m + B e)) / b, which has no spread."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = Linear().map
+
+    def forward(self, x, t, cond):
+        mean, ab = self.map(cond.flatten(1))[:, :, None, None], SCHEDULE.at(t)
+        ab = ab.to(x).view(-1, 1, 1, 1) if isinstance(ab, torch.Tensor) else ab
+        return (x - ab**0.5 * mean) / (1 - ab) ** 0.5
+
+
+def test_at_eta_zero_every_seed_ends_at_the_picture_and_only_after_the_second_stage():
+    network, (x0, cond) = Linear(), problem()
+    embedded = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=Plan(1500, 0.05, **CONSTANT)))
+    memory = Free()
+    memory.load_state_dict(network.state_dict())
+    fitted = last(imagic.fit_network(memory, SCHEDULE, x0, embedded.cond, plan=Plan(2000, 0.02, warmup=0, decay=0)))
+
+    def drawn(network, n=16):
+        noise = torch.randn(n, 6, 1, 1, generator=torch.Generator().manual_seed(1))
+        e = imagic.between(fitted.cond, cond, 0).expand(n, -1, -1)
+        return ddim.sample(denoising.predictor(network, SCHEDULE), SCHEDULE, noise, SCHEDULE.timesteps(50), e)
+
+    def error(pictures):
+        return (pictures - x0).square().mean().sqrt()
+
+    before, after = drawn(network), drawn(fitted.network)
+    assert error(after) < 0.02 * error(before)
+    assert after.var(0).mean() < 1e-4 * before.var(0).mean()
+
+
+def test_between_is_affine_and_exact_at_its_ends():
+    fitted, cond = torch.randn(1, 3, 5), torch.randn(1, 3, 5)
+    assert torch.equal(imagic.between(fitted, cond, 0), fitted) and torch.equal(imagic.between(fitted, cond, 1), cond)
+    etas = [0, 0.25, 0.5, 0.75, 1, 1.25]
+    path = imagic.between(fitted, cond, etas)
+    assert path.shape == (6, 3, 5)
+    assert path.diff(dim=0).diff(dim=0).abs().max() < 1e-6
+    assert torch.allclose(path[1], fitted[0] + (cond - fitted)[0] / 4, atol=1e-6)
+    assert torch.equal(imagic.between(fitted, cond, torch.tensor(etas)), path)
+
+
+def test_a_fit_is_the_same_for_the_same_seed_and_goes_on_where_it_was_left(tmp_path):
+    network, (x0, cond) = Linear(), problem()
+    plans = {"embedding": Plan(30, 0.05, **CONSTANT), "model": Plan(20, 0.05, **CONSTANT)}
+    whole = list(imagic.fit(network, SCHEDULE, x0, cond, **plans))
+    assert [s.stage for s in whole] == ["embedding"] * 31 + ["network"] * 21
+    assert [s.step for s in whole] == [*range(1, 31), 30, *range(1, 21), 20]
+    for left_at in (12, 40):
+        folder = tmp_path / str(left_at)
+        *_, state = itertools.islice(imagic.fit(network, SCHEDULE, x0, cond, folder=folder, **plans), left_at)
+        assert torch.isfinite(state.network(x0, 500, state.cond)).all()
+        torch.randn(7)
+        again = list(imagic.fit(network, SCHEDULE, x0, cond, folder=folder, **plans))
+        assert len(again) < len(whole)
+        assert torch.equal(again[-1].cond, whole[-1].cond) and digest(again[-1].network) == digest(whole[-1].network)
+    other = {**plans, "embedding": Plan(30, 0.05, seed=1, **CONSTANT)}
+    assert not torch.equal(last(imagic.fit(network, SCHEDULE, x0, cond, **other)).cond, whole[-1].cond)
+
+
+class Attentive(nn.Module):
+    """One layer of attention of the picture to the words, its projections named as in diffusers."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.attn = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("to_q", "to_k", "to_v")})
+        self.attn["to_out"] = nn.ModuleList([nn.Linear(4, 4), nn.Dropout(0.0)])
+        self.other = nn.Linear(4, 4)
+
+    def forward(self, x, t, cond):
+        tokens = x.flatten(2).transpose(1, 2)
+        q, k, v = self.attn["to_q"](tokens), self.attn["to_k"](cond), self.attn["to_v"](cond)
+        said = self.other(self.attn["to_out"][0](nn.functional.scaled_dot_product_attention(q, k, v)) + tokens)
+        return said.transpose(1, 2).view_as(x)
+
+
+def test_low_rank_changes_have_their_rank_and_are_folded_in():
+    network = Attentive()
+    x0, cond = torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4)
+    states = imagic.fit_network(network, SCHEDULE, x0, cond, plan=Plan(60, 0.01, **CONSTANT), rank=2)
+    end = last(states)
+    assert end.network.state_dict().keys() == network.state_dict().keys()
+    for name, weight in end.network.state_dict().items():
+        change = weight - network.state_dict()[name]
+        if name.endswith("weight") and "to_" in name:
+            values = torch.linalg.svdvals(change)
+            assert values[1] > 1e-4 and values[2] < 1e-6
+        else:
+            assert not change.any(), name
+
+
+def test_low_rank_changes_change_nothing_at_first_and_are_folded_when_left():
+    network = Attentive()
+    x, cond = torch.randn(2, 4, 2, 2), torch.randn(2, 3, 4)
+    said = network(x, 5, cond)
+    lora.attach(network, 2)
+    assert torch.equal(network(x, 5, cond), said)
+    assert {name.rsplit(".", 1)[1] for name, p in network.named_parameters() if p.requires_grad} == {"a", "b"}
+    for left in imagic.fit_network(Attentive(), SCHEDULE, x[:1], cond[:1], plan=PLAN, rank=1):
+        if left.step == 3:
+            break
+    assert left.network.state_dict().keys() == Attentive().state_dict().keys()
+    with pytest.raises(ValueError, match=r"none of the layers to_q, .* wanted a network with attention"):
+        lora.attach(Linear(), 2)
+
+
+def test_what_does_not_fit_is_refused_in_words():
+    network, (x0, cond) = Linear(), problem()
+
+    def fit(x0=x0, cond=cond, **settings):
+        return last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=Plan(1, 0.1), **settings))
+
+    with pytest.raises(ValueError, match="x0: got 2 pictures, wanted 1"):
+        fit(x0.expand(2, -1, -1, -1))
+    with pytest.raises(ValueError, match=r"cond: got shape \(2, 2\), wanted \(1, L, d\)"):
+        fit(cond=cond[0])
+    with pytest.raises(ValueError, match="x0: got 1 of 6 values NaN"):
+        fit(torch.where(torch.arange(6).view(1, 6, 1, 1) == 2, torch.nan, x0))
+    with pytest.raises(ValueError, match="prediction: got 'x0', wanted one of 'epsilon', 'v_prediction'"):
+        fit(prediction="x0")
+    with pytest.raises(ValueError, match="draws: got 0"):
+        fit(draws=0)
+    with pytest.raises(ValueError, match="steps=0"):
+        Plan(0, 0.1)
+    for eta in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"eta: got {eta}, wanted a finite number"):
+            imagic.between(cond, cond, eta)
+    with pytest.raises(ValueError, match=r"cond: got shape .*wanted .* the shape of fitted"):
+        imagic.between(cond, cond[:, :1], 0.5)
+    with pytest.raises(ValueError, match="rank: got 0"):
+        last(imagic.fit_network(Attentive(), SCHEDULE, torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4), rank=0))
