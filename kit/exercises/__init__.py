@@ -5,10 +5,26 @@ layouts.py   the same, otherwise in memory
 The other modules hold the exercises of one walkthrough each.
 """
 
-from kit.exercises import broadcasting_strides, ddpm_ddim, diffedit, guidance, inpainting, stable_diffusion
+from kit.exercises import (
+    broadcasting_strides,
+    ddpm_ddim,
+    diffedit,
+    guidance,
+    inpainting,
+    random_numbers,
+    stable_diffusion,
+)
 from kit.exercises.checking import Exercise, Verdict, verdict
 
-_WALKTHROUGHS = (stable_diffusion, ddpm_ddim, guidance, inpainting, diffedit, broadcasting_strides)
+_WALKTHROUGHS = (
+    stable_diffusion,
+    ddpm_ddim,
+    guidance,
+    inpainting,
+    diffedit,
+    broadcasting_strides,
+    random_numbers,
+)
 EXERCISES: dict[str, Exercise] = {exercise.name: exercise for module in _WALKTHROUGHS for exercise in module.EXERCISES}
 
 __all__ = ["EXERCISES", "check"]
