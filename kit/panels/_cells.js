@@ -322,7 +322,7 @@ class Tiles {
     context.translate(x, y);
     if (way && text.length > 1) context.rotate(-Math.PI / 2);
     context.fillStyle = this.palette.bg;
-    context.fillRect(-room / 2, -7, room, 14);
+    context.fillRect(-room / 2, -4, room, 8);
     context.fillStyle = colour;
     context.fillText(text, 0, 0.5);
     context.restore();

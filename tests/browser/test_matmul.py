@@ -260,6 +260,28 @@ def test_the_result_grows_out_of_ghosts(stage):
     assert solid() == set()
 
 
+def test_thousands_of_cells_are_drawn_where_they_lie(stage):
+    panel = stepper(stage, np.ones((6, 6, 9, 9)), einsum="abij->abij")
+    panel.page.evaluate("kernel.set('step', 1458)")
+    wait(panel)
+    c = arrays(panel)[2]
+    width, height = c.base.evaluate("canvas => [canvas.width, canvas.height]")
+    side = ((width - 1 - 36 + 12) // 6 - 12) // 9
+    picture = np.zeros((height, width), int)
+    for index in np.ndindex(6, 6, 9, 9):
+        y, x = (36 + (9 * side + 12) * outer + side * inner for outer, inner in zip(index[:2], index[2:], strict=True))
+        picture[y + 1 : y + side, x + 1 : x + side] = 1 if index[0] < 3 else 2
+    pixels = c.base.evaluate(
+        """canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+          copy.drawImage(canvas, 0, 0);
+          return [...new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer)]; }"""
+    )
+    found = np.array(pixels).reshape(height, width)[36:, 36:]
+    wanted = picture[36:, 36:]
+    assert [len(set(found[wanted == kind].tolist())) for kind in (0, 1, 2)] == [1, 1, 1]
+    assert len(set(found[wanted > 0].tolist())) == 2 and (found[wanted == 0] == 0).all()
+
+
 def test_letters_have_one_colour_and_their_values_at_each_step(stage):
     panel = stepper(stage, order="outer")
     letters = lambda: panel.find(".kit-letter").all_inner_texts()  # noqa: E731
@@ -417,6 +439,10 @@ def test_play_goes_to_the_end_pauses_and_begins_again(stage):
     expect(play).to_have_attribute("aria-label", "Play")
     play.click()
     panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value < 6")
+    panel.find("button").filter(has_text="outer products").click()
+    expect(play).to_have_attribute("aria-label", "Play")
+    panel.page.wait_for_timeout(400)
+    assert at() == 0
 
 
 def test_order_and_block_are_chosen_by_the_reader_and_by_the_kernel(stage):
