@@ -181,7 +181,7 @@ def _item_by_item(function, left, right):
 
 
 def finite(array):
-    array = np.asarray(array, dtype=float) + 0.0  # no -0
+    array = np.asarray(np.asarray(array, dtype=float) + 0.0)  # no -0
     if not np.isfinite(array).all():
         raise AplError("DOMAIN ERROR", "a result that is no finite number")
     return array

@@ -4,6 +4,8 @@ Its `scalar` says that it works cell by cell, its `glyph` which primitive it is 
 handed on at once instead of item by item.
 """
 
+import math
+
 import numpy as np
 
 from kit.arrays import _apl_functions as apl
@@ -26,7 +28,7 @@ def reduce(function, array, axis):
         return apl.finite(FOLDS[function.glyph].reduce(_terms(function, cells), 0))
     if function.scalar:
         return _folded(function, [np.asarray(cell) for cell in cells])
-    lines = cells.reshape(len(cells), -1).T
+    lines = cells.reshape(len(cells), math.prod(cells.shape[1:])).T
     return apl.collect([apl.enclosed(_folded(function, apl.items(line))) for line in lines], cells.shape[1:])
 
 
@@ -117,8 +119,8 @@ def inner(fold, function, left, right):
         while pairs:
             made = fold(outer(function, *map(np.asarray, pairs.pop())), made)
         return made
-    rows = left.reshape(-1, left.shape[-1])
-    columns = right.reshape(len(right), -1).T
+    rows = left.reshape(math.prod(left.shape[:-1]), left.shape[-1])
+    columns = right.reshape(len(right), math.prod(right.shape[1:])).T
     found = [apl.enclosed(reduce(fold, function(row, column), -1)) for row in rows for column in columns]
     return apl.collect(found, shape)
 
@@ -151,7 +153,7 @@ def rank(function, given, left, right):
         raise AplError(name, f"cells arranged as {left_frame} against {right_frame}")
     frame = left_frame or right_frame
     ones, others = (
-        cells if arranged else cells * np.prod(frame, dtype=int)
+        cells if arranged else cells * math.prod(frame)
         for arranged, cells in ((left_frame, ones), (right_frame, others))
     )
     return _joined([function(*pair) for pair in zip(ones, others, strict=True)], frame)
@@ -172,7 +174,7 @@ def _cells(array, cell_rank):
     frame = array.shape[: array.ndim - kept]
     cells = array.reshape((-1, *array.shape[len(frame) :])) if array.size else [array] * 0
     if not array.size:
-        cells = np.zeros((int(np.prod(frame)), *array.shape[len(frame) :]), dtype=array.dtype)
+        cells = np.zeros((math.prod(frame), *array.shape[len(frame) :]), dtype=array.dtype)
     return frame, [np.asarray(cell) for cell in cells]
 
 

@@ -79,10 +79,10 @@ def _even(lines):
 
 def _table(array):
     """A nested array: lines between its items."""
+    if not array.size:
+        return [""] if array.ndim == 1 else []
     rows = array.reshape(-1, array.shape[-1] if array.ndim else 1)
     cells = [[_lines(_corner(item)) or [""] for item in items(row)] for row in rows]
-    if not array.size:
-        return [""]
     widths = [max(len(row[k][0]) for row in cells) for k in range(rows.shape[1])]
     tables, planes = [], array.shape[-2] if array.ndim > 2 else len(cells)
     for start in range(0, len(cells), planes):

@@ -133,8 +133,8 @@ class _Translator:
         return self.applied(tree.verb, self.term(tree.left), right)
 
     def _index(self, tree):
+        chosen = [place and self.term(place) for place in reversed(tree.places)][::-1]
         array, value = self.term(tree.array), self.frame.value(tree)
-        chosen = [place and self.term(place) for place in tree.places]
         if sum(place is not None and place.ndim > 0 for place in chosen) > 1:
             return None
         return array.also(f"{array.tensor}[{', '.join(map(_place, chosen))}]", value)
@@ -190,7 +190,7 @@ class _Translator:
         axis = -1 if tree.operator == "/" else 0
         if left is None:
             return right if right.ndim == 0 else _fold(_glyph_of(tree.left), right, axis, value)
-        width = int(left.value.reshape(())) if left.fixed else 0
+        width = int(left.value.reshape(())) if left.fixed and right.ndim else 0
         if width < 1 or width > right.value.shape[axis]:
             return None
         return _fold(_glyph_of(tree.left), _windows(right, axis, width), -1, value)
@@ -237,6 +237,8 @@ class _Translator:
         if any(cell is None for cell in cells.values()) or len({*dims.values()} - {0}) != 1:
             return None
         made = self.applied(tree.left, cells.get("x"), cells["y"])
+        if _sized_by_numbers(made.code):
+            return None
         names = [name for name in "xy" if name in dims]
         code = f"lambda {', '.join(names)}: {made.code}"
         axes = ", ".join("0" if dims[name] else "None" for name in names)
@@ -251,6 +253,20 @@ _OPERATORS = {
     **dict.fromkeys("\\⍀", "_scanned"),
     **{"¨": "_each", "⍨": "_commuted", "∘.": "_outer", ".": "_inner", "⍤": "_ranked"},
 }
+
+
+def _sized_by_numbers(code):
+    """Whether the shape of what the code gives depends on numbers, not only on shapes: vmap does not allow that."""
+
+    def reads(node):
+        return any(isinstance(inner, ast.Name) and inner.id in ("x", "y") for inner in ast.walk(node))
+
+    sizing = ("tolist", "repeat_interleave", "arange")
+    return any(
+        (isinstance(node, ast.Subscript) and reads(node.slice))
+        or (isinstance(node, ast.Call) and getattr(node.func, "attr", "") in sizing and reads(node))
+        for node in ast.walk(ast.parse(code))
+    )
 
 
 def _identifier(tree):
@@ -373,7 +389,10 @@ def _bounded(name, bound):
 
 
 def _remainder(left, right, value):
-    return _infix("%")(right, left, value) if (left.value != 0).all() else None
+    """torch's % has no tolerance, which matters for fractions: 0.1|1 is 0."""
+    if "float" in (left.kind, right.kind) or (left.value == 0).any():
+        return None
+    return _infix("%")(right, left, value)
 
 
 def _logical(sign, name):
@@ -398,7 +417,7 @@ def _not_both(sign):
 
 
 def _logarithm(left, right, value):
-    if not _broadcasts(left, right, value):
+    if not _broadcasts(left, right, value) or (left.value == 1).any():
         return None
     return Term(f"{right.number.tensor}.log() / {left.number.tensor}.log()", value, "float")
 
@@ -529,7 +548,7 @@ def _rounded(name):
 
 
 def _negated(right, value):
-    return right.number.also(f"-{right.number.atom}", value)
+    return right.number.also(f"-{right.number.tensor}", value)
 
 
 def _not(right, value):

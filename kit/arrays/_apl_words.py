@@ -6,6 +6,7 @@ left, each with all that stands right of it and the one argument left of it.
 """
 
 import re
+from itertools import groupby
 from typing import NamedTuple
 
 SCALAR = "+-×÷*⍟⌈⌊|!=≠<≤>≥∧∨⍲⍱~?"  # cell by cell, if need be with scalar extension
@@ -239,8 +240,18 @@ VERBS = (Glyph, Named, Derived, Dfn, Train)
 
 def parse(words, is_verb):
     """The tree of one statement; is_verb(name) says which names are functions. Raises AplError."""
+    words = list(_vectors(words))
     parts = [_part(word, words[i + 1 : i + 2], is_verb) for i, word in enumerate(words)]
     return _sentence(_bound(_stranded(parts)))
+
+
+def _vectors(words):
+    """The words, numbers side by side made one: brackets and operators take them as one, too."""
+    for kind, run in groupby(words, lambda word: word.kind):
+        run = list(run)
+        if kind == "number" and len(run) > 1:
+            run = [Word(kind, [word.value for word in run], run[0].at)]
+        yield from run
 
 
 def guarded(words):
@@ -280,7 +291,7 @@ def _is_noun(part):
 
 
 def _stranded(parts):
-    """Parts with numbers side by side made one, indices bound to their arrays, and arrays side by side made one."""
+    """Parts with indices bound to their arrays, and arrays side by side made one."""
     found, run = [], []
     for part in [*parts, None]:
         if isinstance(part, Word) and part.kind == "[":
@@ -291,19 +302,9 @@ def _stranded(parts):
             found += [run[0] if len(run) == 1 else Strand(run, run[0].at)] if run else []
             found += [] if part is None else [part]
             run = []
-        elif run and _is_number(part) and _is_number(run[-1]):
-            run[-1] = Literal(_numbers(run[-1]) + _numbers(part), run[-1].at)
         else:
             run.append(part)
     return found
-
-
-def _numbers(literal):
-    return literal.value if isinstance(literal.value, list) else [literal.value]
-
-
-def _is_number(part):
-    return isinstance(part, Literal) and not isinstance(part.value, str)
 
 
 def _bound(parts):

@@ -138,7 +138,7 @@ class Verb:
     def __call__(self, left, right):
         try:
             self.watch.look()
-            return self.call(left, right)
+            return np.asarray(self.call(left, right))
         except AplError as error:
             if error.position is None:
                 error.text, error.position = self.tree.at
@@ -262,9 +262,9 @@ class Frame:
             condition, expression = words.guarded(statement)
             if condition is not None and not self._holds(condition):
                 continue
-            tree = words.parse(expression, self.is_verb)
-            value = self.done(tree)
-            if not isinstance(tree, words.Assign):
+            done = words.parse(expression, self.is_verb)
+            value = self.done(done)
+            if not isinstance(done, words.Assign):
                 return value
         raise AplError("VALUE ERROR", "the function gives no result", tree.at)
 
