@@ -11,18 +11,23 @@
 The loss of both stages is the network's own, on this one picture (Eq. 2). The caller's network is never changed.
 """
 
-import copy
 import math
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from kit.diffusion import checks, denoising, lora, training
+from kit.diffusion import checks, lora, training
+from kit.diffusion.denoising import frozen
 
 # What the paper says for Stable Diffusion (section 4): Adam at constant rates. It does not name a batch size.
 EMBEDDING = training.Plan(steps=1000, lr=2e-3, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
 NETWORK = training.Plan(steps=1500, lr=5e-7, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
+
+
+STAGES = ("embedding", "network")
 
 
 class State(NamedTuple):
@@ -40,55 +45,44 @@ class State(NamedTuple):
     network: nn.Module
 
 
-def fit(network, schedule, x0, cond, *, embedding=EMBEDDING, model=NETWORK, folder=None, **settings):
+def fit(network, denoising, x0, cond, *, embedding=EMBEDDING, model=NETWORK, draws=4, rank=None, folder=None):
     """Both stages, A and B: a generator of States, the last being the result. It may be left at any of them.
 
     embedding, model: a `Plan` for each stage. folder: where each stage keeps its checkpoint and goes on from it.
-    settings: as for `fit_network`.
+    The rest as for `fit_network`.
     """
-    paths = [None, None] if folder is None else [folder / f"{name}.safetensors" for name in ("embedding", "network")]
-    prediction = {name: settings[name] for name in ("prediction", "draws") if name in settings}
-    for state in fit_embedding(network, schedule, x0, cond, plan=embedding, checkpoint=paths[0], **prediction):
+    paths = [None, None] if folder is None else [Path(folder) / f"{name}.safetensors" for name in STAGES]
+    for state in fit_embedding(network, denoising, x0, cond, plan=embedding, draws=draws, checkpoint=paths[0]):
         yield state
-    yield from fit_network(network, schedule, x0, state.cond, plan=model, checkpoint=paths[1], **settings)
+    settings = dict(plan=model, draws=draws, rank=rank, checkpoint=paths[1])
+    yield from fit_network(network, denoising, x0, state.cond, **settings)
 
 
-def fit_embedding(network, schedule, x0, cond, *, plan=EMBEDDING, prediction="epsilon", draws=4, checkpoint=None):
+def fit_embedding(network, denoising, x0, cond, *, plan=EMBEDDING, draws=4, checkpoint=None):
     """Stage A: the embedding moves from e_tgt to where the frozen network draws x0 best. A generator of States.
 
-    network: (x, t, cond) -> eps or v, as `prediction` says: "epsilon" or "v_prediction". draws: noises and
-    timesteps a step, in one batch. plan, checkpoint: as for `training.Run`.
+    denoising: the `Denoising` that the network was trained by. draws: noises and timesteps a step, in one batch.
+    plan, checkpoint: as for `training.Run`.
     """
     _check(x0, cond)
     moving = nn.Parameter(cond.detach().clone())
-    objective = denoising.Objective(denoising.frozen(network), schedule, prediction, cond=moving)
-    run = training.Run(objective, denoising.batches(x0, schedule, draws), plan, checkpoint, parameters=[moving])
+    run = _run(frozen(network), denoising, x0, moving, plan, draws, checkpoint)
     for step, loss in run:
         yield State("embedding", step, plan.steps, loss, moving.detach().clone(), network)
     yield State("embedding", plan.steps, plan.steps, run.losses[-1], moving.detach().clone(), network)
 
 
-def fit_network(
-    network, schedule, x0, cond, *, plan=NETWORK, prediction="epsilon", draws=4, rank=None, checkpoint=None
-):
+def fit_network(network, denoising, x0, cond, *, plan=NETWORK, draws=4, rank=None, checkpoint=None):
     """Stage B: a copy of the network learns to draw x0 for e_opt, which is `cond` and stays. A generator of States.
 
-    rank: train low-rank changes of the attention's projections (LoRA, 2106.09685) in place of all weights; those
-    of the last State are folded in. The rest as for `fit_embedding`.
+    rank: None to train all weights, or the rank of changes to the attention's projections (`lora`). The rest as for
+    `fit_embedding`.
     """
     _check(x0, cond)
-    fitted = copy.deepcopy(network).requires_grad_(rank is None)
-    if rank is not None:
-        lora.attach(fitted, rank, plan.seed)
-    objective = denoising.Objective(fitted, schedule, prediction, cond=cond.detach())
-    run = training.Run(objective, denoising.batches(x0, schedule, draws), plan, checkpoint)
-    try:
+    with lora.trainable(network, rank, plan.seed) as fitted:
+        run = _run(fitted, denoising, x0, cond.detach(), plan, draws, checkpoint)
         for step, loss in run:
             yield State("network", step, plan.steps, loss, cond, fitted)
-    finally:
-        if rank is not None:
-            lora.fold(fitted)
-        fitted.requires_grad_(False)
     yield State("network", plan.steps, plan.steps, run.losses[-1], cond, fitted)
 
 
@@ -102,6 +96,22 @@ def between(fitted, cond, eta):
         raise ValueError(f"fitted: got shape {tuple(fitted.shape)}, wanted (1, L, d)")
     etas = [checks.real("eta", value) for value in (eta if isinstance(eta, (list, tuple, torch.Tensor)) else [eta])]
     return torch.cat([(1 - value) * fitted + value * cond for value in etas])
+
+
+class _Objective(nn.Module):
+    """Eq. 2: the mean error of what the network says of x0 under one embedding, each noised by its own draw."""
+
+    def __init__(self, network, denoising, cond):
+        super().__init__()
+        self.network, self.denoising, self.cond = network, denoising, cond
+
+    def forward(self, x0, t, eps):
+        return self.denoising.errors(self.network, x0, t, eps, self.cond.expand(len(x0), -1, -1)).mean()
+
+
+def _run(network, denoising, x0, cond, plan, draws, checkpoint):
+    objective = _Objective(network, denoising, cond)
+    return training.Run(objective, partial(denoising.draw, x0, draws), plan, checkpoint)
 
 
 def _check(x0, cond):

@@ -1,4 +1,7 @@
-"""Low-rank changes of a network's attention (LoRA, 2106.09685): W + B A in place of W, W frozen."""
+"""A copy of a network to train on: all of its weights, or low-rank changes of its attention (LoRA, 2106.09685)."""
+
+import copy
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -7,6 +10,24 @@ from torch.nn.utils import parametrize
 from kit.diffusion import checks
 
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")  # diffusers' names
+
+
+@contextmanager
+def trainable(network, rank=None, seed=0):
+    """A copy of the network whose weights may be trained within the block; after it they are frozen.
+
+    rank: None for all weights; else the rank from 1 of the changes, which are added to the weights at the end.
+    seed: an int, of the changes' first values.
+    """
+    fitted = copy.deepcopy(network).requires_grad_(rank is None)
+    if rank is not None:
+        attach(fitted, rank, seed)
+    try:
+        yield fitted
+    finally:
+        if rank is not None:
+            fold(fitted)
+        fitted.requires_grad_(False)
 
 
 class LowRank(nn.Module):

@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from kit.diffusion import Schedule, ddim, denoising, imagic, lora
+from kit.diffusion import Schedule, ddim, imagic, lora
+from kit.diffusion.denoising import Denoising
 from kit.diffusion.training import Plan
 
 SCHEDULE = Schedule.stable_diffusion(1.0)
+NOISE = Denoising(SCHEDULE)
 CONSTANT = {"warmup": 0, "floor": 1, "decay": 0, "average": 0, "clip": math.inf}
 PLAN = Plan(steps=400, lr=0.05, **CONSTANT)
 SPREAD = 0.3
@@ -56,7 +58,7 @@ def test_the_embedding_goes_to_the_least_squares_solution(says):
     network, (x0, cond) = Linear(says), problem()
     wanted = torch.linalg.lstsq(network.map.weight, x0.flatten()).solution
     plan = Plan(steps=1000, lr=0.05, **{**CONSTANT, "floor": 0})
-    end = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=plan, prediction=says, draws=128))
+    end = last(imagic.fit_embedding(network, Denoising(SCHEDULE, says), x0, cond, plan=plan, draws=128))
     begun = (cond.flatten() - wanted).norm()
     assert (end.cond.flatten() - wanted).norm() < 0.01 * begun
     assert end.cond.shape == cond.shape and not end.cond.requires_grad
@@ -65,7 +67,7 @@ def test_the_embedding_goes_to_the_least_squares_solution(says):
 def test_the_first_stage_moves_the_embedding_and_nothing_else():
     network, (x0, cond) = Linear(), problem()
     before, given, modes = digest(network), cond.clone(), network.training
-    end = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=PLAN))
+    end = last(imagic.fit_embedding(network, NOISE, x0, cond, plan=PLAN))
     assert digest(network) == before and torch.equal(cond, given) and network.training == modes
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
     assert end.network is network and not torch.equal(end.cond, cond)
@@ -74,7 +76,7 @@ def test_the_first_stage_moves_the_embedding_and_nothing_else():
 def test_the_second_stage_moves_a_copy_of_the_network_and_nothing_else():
     network, (x0, cond) = Linear(), problem()
     before, given = digest(network), cond.clone()
-    end = last(imagic.fit_network(network, SCHEDULE, x0, cond, plan=PLAN))
+    end = last(imagic.fit_network(network, NOISE, x0, cond, plan=PLAN))
     assert digest(network) == before and digest(end.network) != before
     assert torch.equal(end.cond, given) and torch.equal(cond, given)
     assert all(p.requires_grad for p in network.parameters())
@@ -96,15 +98,15 @@ class Free(nn.Module):
 
 def test_at_eta_zero_every_seed_ends_at_the_picture_and_only_after_the_second_stage():
     network, (x0, cond) = Linear(), problem()
-    embedded = last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=Plan(1500, 0.05, **CONSTANT)))
+    embedded = last(imagic.fit_embedding(network, NOISE, x0, cond, plan=Plan(1500, 0.05, **CONSTANT)))
     memory = Free()
     memory.load_state_dict(network.state_dict())
-    fitted = last(imagic.fit_network(memory, SCHEDULE, x0, embedded.cond, plan=Plan(2000, 0.02, warmup=0, decay=0)))
+    fitted = last(imagic.fit_network(memory, NOISE, x0, embedded.cond, plan=Plan(2000, 0.02, warmup=0, decay=0)))
 
     def drawn(network, n=16):
         noise = torch.randn(n, 6, 1, 1, generator=torch.Generator().manual_seed(1))
         e = imagic.between(fitted.cond, cond, 0).expand(n, -1, -1)
-        return ddim.sample(denoising.predictor(network, SCHEDULE), SCHEDULE, noise, SCHEDULE.timesteps(50), e)
+        return ddim.sample(NOISE.predictor(network), SCHEDULE, noise, SCHEDULE.timesteps(50), e)
 
     def error(pictures):
         return (pictures - x0).square().mean().sqrt()
@@ -128,19 +130,19 @@ def test_between_is_affine_and_exact_at_its_ends():
 def test_a_fit_is_the_same_for_the_same_seed_and_goes_on_where_it_was_left(tmp_path):
     network, (x0, cond) = Linear(), problem()
     plans = {"embedding": Plan(30, 0.05, **CONSTANT), "model": Plan(20, 0.05, **CONSTANT)}
-    whole = list(imagic.fit(network, SCHEDULE, x0, cond, **plans))
+    whole = list(imagic.fit(network, NOISE, x0, cond, **plans))
     assert [s.stage for s in whole] == ["embedding"] * 31 + ["network"] * 21
     assert [s.step for s in whole] == [*range(1, 31), 30, *range(1, 21), 20]
     for left_at, states_to_come in ((12, 40), (40, 13)):  # in stage A; in B, after A's last state once more
         folder = tmp_path / str(left_at)
-        *_, state = itertools.islice(imagic.fit(network, SCHEDULE, x0, cond, folder=folder, **plans), left_at)
+        *_, state = itertools.islice(imagic.fit(network, NOISE, x0, cond, folder=folder, **plans), left_at)
         assert torch.isfinite(state.network(x0, 500, state.cond)).all()
         torch.randn(7)
-        again = list(imagic.fit(network, SCHEDULE, x0, cond, folder=folder, **plans))
+        again = list(imagic.fit(network, NOISE, x0, cond, folder=folder, **plans))
         assert len(again) == states_to_come
         assert torch.equal(again[-1].cond, whole[-1].cond) and digest(again[-1].network) == digest(whole[-1].network)
     other = {**plans, "embedding": Plan(30, 0.05, seed=1, **CONSTANT)}
-    assert not torch.equal(last(imagic.fit(network, SCHEDULE, x0, cond, **other)).cond, whole[-1].cond)
+    assert not torch.equal(last(imagic.fit(network, NOISE, x0, cond, **other)).cond, whole[-1].cond)
 
 
 class Attentive(nn.Module):
@@ -163,7 +165,7 @@ class Attentive(nn.Module):
 def test_low_rank_changes_have_their_rank_and_are_folded_in():
     network = Attentive()
     x0, cond = torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4)
-    states = imagic.fit_network(network, SCHEDULE, x0, cond, plan=Plan(60, 0.01, **CONSTANT), rank=2)
+    states = imagic.fit_network(network, NOISE, x0, cond, plan=Plan(60, 0.01, **CONSTANT), rank=2)
     end = last(states)
     assert end.network.state_dict().keys() == network.state_dict().keys()
     for name, weight in end.network.state_dict().items():
@@ -182,7 +184,7 @@ def test_low_rank_changes_change_nothing_at_first_and_are_folded_when_left():
     lora.attach(network, 2)
     assert torch.equal(network(x, 5, cond), said)
     assert {name.rsplit(".", 1)[1] for name, p in network.named_parameters() if p.requires_grad} == {"a", "b"}
-    for left in imagic.fit_network(Attentive(), SCHEDULE, x[:1], cond[:1], plan=PLAN, rank=1):
+    for left in imagic.fit_network(Attentive(), NOISE, x[:1], cond[:1], plan=PLAN, rank=1):
         if left.step == 3:
             break
     assert left.network.state_dict().keys() == Attentive().state_dict().keys()
@@ -194,7 +196,7 @@ def test_what_does_not_fit_is_refused_in_words():
     network, (x0, cond) = Linear(), problem()
 
     def fit(x0=x0, cond=cond, **settings):
-        return last(imagic.fit_embedding(network, SCHEDULE, x0, cond, plan=Plan(1, 0.1), **settings))
+        return last(imagic.fit_embedding(network, NOISE, x0, cond, plan=Plan(1, 0.1), **settings))
 
     with pytest.raises(ValueError, match="x0: got 2 pictures, wanted 1"):
         fit(x0.expand(2, -1, -1, -1))
@@ -203,7 +205,7 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(ValueError, match="x0: got 1 of 6 values NaN"):
         fit(torch.where(torch.arange(6).view(1, 6, 1, 1) == 2, torch.nan, x0))
     with pytest.raises(ValueError, match="prediction: got 'x0', wanted one of 'epsilon', 'v_prediction'"):
-        fit(prediction="x0")
+        Denoising(SCHEDULE, "x0")
     with pytest.raises(ValueError, match="draws: got 0"):
         fit(draws=0)
     with pytest.raises(ValueError, match="steps=0"):
@@ -214,4 +216,4 @@ def test_what_does_not_fit_is_refused_in_words():
     with pytest.raises(ValueError, match=r"cond: got shape .*wanted .* the shape of fitted"):
         imagic.between(cond, cond[:, :1], 0.5)
     with pytest.raises(ValueError, match="rank: got 0"):
-        last(imagic.fit_network(Attentive(), SCHEDULE, torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4), rank=0))
+        last(imagic.fit_network(Attentive(), NOISE, torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4), rank=0))
