@@ -41,6 +41,11 @@ def items(array):
     return [np.asarray(item) for item in array.reshape(-1)]
 
 
+def cells(array):
+    """The cells along the first axis; those of a nested vector are scalars that hold an item."""
+    return [array[k : k + 1].reshape(array.shape[1:]) for k in range(len(array))]
+
+
 def collect(parts, shape=None):
     """The array of this shape (by default a vector) whose items are the given arrays."""
     shape = (len(parts),) if shape is None else shape
@@ -534,9 +539,9 @@ def expand(left, right, axis):
         raise AplError("LENGTH ERROR", f"{shown.sum()} places for {right.shape[axis]} cells")
     shape = list(right.shape)
     shape[axis] = len(counts)
-    cells = filled(shape, right)
-    np.moveaxis(cells, axis, 0)[shown] = np.moveaxis(right, axis, 0)
-    return _repeated(np.where(shown, counts, np.minimum(counts, -1)), cells, axis)
+    spread = filled(shape, right)
+    np.moveaxis(spread, axis, 0)[shown] = np.moveaxis(right, axis, 0)
+    return _repeated(np.where(shown, counts, np.minimum(counts, -1)), spread, axis)
 
 
 # --- search and order
@@ -629,8 +634,9 @@ def at_places(array, chosen):
         if chosen[axis] is not None:
             at = whole(chosen[axis], "an index")
             _refuse((at < 1) | (at > array.shape[axis]), "INDEX ERROR", f"an index outside 1 to {array.shape[axis]}")
-            array = np.take(array, at - 1, axis)
-    return np.asarray(array)
+            shape = array.shape[:axis] + at.shape + array.shape[axis + 1 :]
+            array = np.take(array, at.reshape(-1) - 1, axis).reshape(shape)
+    return array
 
 
 def first(array):

@@ -23,11 +23,11 @@ def reduce(function, array, axis):
     if len(cells) == 0:
         return _of_nothing(function, cells.shape[1:])
     if len(cells) == 1:
-        return np.asarray(cells[0])
+        return cells.reshape(cells.shape[1:])
     if function.glyph in FOLDS and not apl.is_nested(array):
         return apl.finite(FOLDS[function.glyph].reduce(_terms(function, cells), 0))
     if function.scalar:
-        return _folded(function, [np.asarray(cell) for cell in cells])
+        return _folded(function, apl.cells(cells))
     lines = cells.reshape(len(cells), math.prod(cells.shape[1:])).T
     return apl.collect([apl.enclosed(_folded(function, apl.items(line))) for line in lines], cells.shape[1:])
 
@@ -114,10 +114,10 @@ def inner(fold, function, left, right):
     if (fold.glyph, function.glyph) == ("+", "×") and not nested:
         return apl.finite(np.tensordot(apl.numbers(left), apl.numbers(right), 1))
     if fold.scalar and function.scalar and len(right):
-        pairs = list(zip(np.moveaxis(left, -1, 0), right, strict=True))
-        made = outer(function, *map(np.asarray, pairs.pop()))
+        pairs = list(zip(apl.cells(np.moveaxis(left, -1, 0)), apl.cells(right), strict=True))
+        made = outer(function, *pairs.pop())
         while pairs:
-            made = fold(outer(function, *map(np.asarray, pairs.pop())), made)
+            made = fold(outer(function, *pairs.pop()), made)
         return made
     rows = left.reshape(math.prod(left.shape[:-1]), left.shape[-1])
     columns = right.reshape(len(right), math.prod(right.shape[1:])).T
@@ -172,10 +172,7 @@ def ranks(operand):
 def _cells(array, cell_rank):
     kept = min(cell_rank, array.ndim) if cell_rank >= 0 else max(0, array.ndim + cell_rank)
     frame = array.shape[: array.ndim - kept]
-    cells = array.reshape((-1, *array.shape[len(frame) :])) if array.size else [array] * 0
-    if not array.size:
-        cells = np.zeros((math.prod(frame), *array.shape[len(frame) :]), dtype=array.dtype)
-    return frame, [np.asarray(cell) for cell in cells]
+    return frame, apl.cells(array.reshape(math.prod(frame), *array.shape[len(frame) :]))
 
 
 def _joined(cells, frame):

@@ -14,7 +14,7 @@ from kit.arrays import _apl_words as words
 from kit.arrays._apl_operators import ranks
 from kit.arrays._apl_words import AplError
 
-EXACT = 2**53
+EXACT, FLOAT32 = 2**53, 3e38
 
 
 class Term(NamedTuple):
@@ -93,7 +93,7 @@ class _Translator:
         if not isinstance(tree, words.Assign):
             return self.term(tree).code
         if isinstance(tree.value, words.VERBS):
-            self.frame.value(tree)
+            self.frame.done(tree)
             return ""
         term = self.term(tree.value)
         self.frame.names[tree.name] = term.value
@@ -202,7 +202,8 @@ class _Translator:
         return end and right.ndim and right.also(f"{right.tensor}.{end.format(axis)}", value)
 
     def _each(self, tree, left, right, value):
-        return self.applied(tree.left, left, right) if _glyph_of(tree.left) in words.SCALAR else None
+        glyph = _glyph_of(tree.left)
+        return self.applied(tree.left, left, right) if glyph and glyph in words.SCALAR else None
 
     def _commuted(self, tree, left, right, value):
         return self.applied(tree.left, right, right if left is None else left)
@@ -278,8 +279,8 @@ def _identifier(tree):
 def _checked(term, tree):
     if not term:
         raise AplError("NONCE ERROR", "no torch equivalent is known", tree.at)
-    if term.kind == "int" and (abs(term.value) >= EXACT).any():
-        raise AplError("NONCE ERROR", "torch's int64 would not hold these numbers", tree.at)
+    if (abs(term.value) >= (FLOAT32 if term.kind == "float" else EXACT)).any():
+        raise AplError("NONCE ERROR", "torch's int64 or float32 would not hold these numbers", tree.at)
     return term
 
 

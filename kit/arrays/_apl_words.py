@@ -278,12 +278,21 @@ def _part(word, following, is_verb):
     if kind == "{":
         return Dfn(value, at)
     if kind == "[":
-        return Word(kind, [parse(place, is_verb) if place else None for place in value], at)
+        return Word(kind, [_place(place, is_verb) for place in value], at)
     if kind == "(":
         if not value:
             raise AplError("SYNTAX ERROR", "nothing between the brackets", at)
         return parse(value, is_verb)
     return word
+
+
+def _place(words, is_verb):
+    if not words:
+        return None
+    place = parse(words, is_verb)
+    if isinstance(place, VERBS):
+        raise AplError("SYNTAX ERROR", "a function in place of an index", place.at)
+    return place
 
 
 def _is_noun(part):

@@ -160,9 +160,12 @@ class Frame:
         return name == "∇" or isinstance(self.find(name), Verb)
 
     def done(self, tree):
-        """The value of a statement: an array, or the function it names."""
+        """The value of a statement: an array, or the function to which it gives a name."""
         if isinstance(tree, words.VERBS):
             raise AplError("SYNTAX ERROR", "a function without an argument", tree.at)
+        if isinstance(tree, words.Assign) and isinstance(tree.value, words.VERBS):
+            self.names[tree.name] = self.verb(tree.value)
+            return self.names[tree.name]
         return self.value(tree)
 
     # --- nouns
@@ -208,9 +211,10 @@ class Frame:
     def _assign(self, tree):
         if tree.name == "⍺" and self.find("⍺") is not None:
             return self.find("⍺")
-        value = self.verb(tree.value) if isinstance(tree.value, words.VERBS) else self.value(tree.value)
-        self.names[tree.name] = value
-        return value
+        if isinstance(tree.value, words.VERBS):
+            raise AplError("SYNTAX ERROR", "a function is named in a statement of its own", tree.at)
+        self.names[tree.name] = self.value(tree.value)
+        return self.names[tree.name]
 
     # --- verbs
 
