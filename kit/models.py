@@ -15,7 +15,8 @@ import json
 import re
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import torch
@@ -27,6 +28,7 @@ from transformers import CLIPTextModel
 from transformers.utils import logging as transformers_logging
 
 from kit.diffusion import checks, ddim, seeds
+from kit.diffusion.denoising import Denoising
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule, above_zero
 from kit.world import WEIGHTS, unknown_words
@@ -48,6 +50,18 @@ _PATIENCE = 10  # seconds to wait for the hub's first answer
 _NAMES = "wanted 'world', a folder or a hub id 'owner/name'"
 _AGAIN = "download or copy the checkpoint again"
 MAX_SIDE = 2048  # pixels; the VAE's attention costs memory with the fourth power of the side
+
+
+class Network(torch.nn.Module):
+    """A U-Net as a plain module: (x, t, cond) -> what it was trained to say, in x's dtype; t an int or (n,) ints."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x, t, cond):
+        levels = torch.as_tensor(t).to(x.device)
+        return self.unet(x.to(self.unet.dtype), levels, cond.to(self.unet.dtype)).sample.to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +104,20 @@ class Models:
         """The falling timesteps (steps,) that the checkpoint's own scheduler would take, 1 <= steps <= T."""
         return self.schedule.timesteps(steps, self.spacing, self.offset)
 
+    @property
+    def denoising(self):
+        """What the U-Net was trained to do, for the papers that train on: `kit.diffusion.denoising`."""
+        return Denoising(self.schedule, self.prediction)
+
+    @property
+    def network(self):
+        """The U-Net as a module (x, t, cond) -> eps or v, as `denoising` says."""
+        return Network(self.unet)
+
+    def with_network(self, network):
+        """The same checkpoint with another U-Net, as from `kit.diffusion.imagic`: a network of `network`'s kind."""
+        return replace(self, unet=network.unet)
+
     def embed(self, prompts):
         """cond (n, L, d) of one prompt or a list of n.
 
@@ -98,11 +126,51 @@ class Models:
         prompts = _prompts("prompts", prompts)
         for prompt in dict.fromkeys(prompts):
             self._warn_of_lost_words(prompt)
-        tokens = self.tokenizer(
-            prompts, padding="max_length", max_length=self._context, truncation=True, return_tensors="pt"
-        ).to(self.device)
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        return self.text_encoder(tokens.input_ids, tokens.attention_mask if masked else None)[0]
+        return self._encode_words(self._tokens(prompts, self.tokenizer))
+
+    def new_word(self, token):
+        """embed(prompts, vector) -> cond (n, L, d) of prompts in which `token` stands for the embedding `vector`.
+
+        token: a text that the tokenizer does not know as one word. vector: (d,), which gradients reach. Nothing
+        of the checkpoint changes; `with_word` gives one that knows the word.
+        """
+        tokenizer = self._tokenizer_with(token)
+        word = tokenizer.convert_tokens_to_ids(token)
+        table = self.text_encoder.get_input_embeddings()
+
+        def embed(prompts, vector):
+            ids = self._tokens(_prompts("prompts", prompts), tokenizer)
+            here = ids.input_ids == word
+            if not here.any(1).all():
+                raise ValueError(f"prompts: got {prompts!r}, wanted {token!r} in each")
+            ids["input_ids"] = ids.input_ids.masked_fill(here, 0)  # the table has no row for it
+            hook = table.register_forward_hook(lambda *given: torch.where(here[..., None], vector, given[-1]))
+            try:
+                return self._encode_words(ids)
+            finally:
+                hook.remove()
+
+        return embed
+
+    def with_word(self, token, vector):
+        """The same checkpoint with one more word, of embedding `vector` (d,): a copy of its tokenizer and text encoder.
+
+        Every other row of the embedding keeps its bits.
+        """
+        tokenizer, text_encoder = self._tokenizer_with(token), deepcopy(self.text_encoder)
+        old = text_encoder.get_input_embeddings().weight
+        row = checks.like("vector", vector, "a row of the embedding", old[0]).to(old)
+        new = torch.nn.Embedding.from_pretrained(torch.cat([old, row[None]]), padding_idx=None)
+        text_encoder.set_input_embeddings(new)
+        text_encoder.config.vocab_size = len(new.weight)
+        return replace(self, tokenizer=tokenizer, text_encoder=text_encoder)
+
+    def word_vector(self, word):
+        """The embedding (d,) of a word that the tokenizer knows as one token, a copy."""
+        row = self._id_of(word)
+        if row is None:
+            raise ValueError(f"word: got {word!r}, wanted a word that the tokenizer knows as one token")
+        return self.text_encoder.get_input_embeddings().weight[row].detach().clone()
 
     def encode(self, pictures):
         """Latents (n, c, h / f, w / f) of pictures (n, 3, h, w) in [0, 1], h and w multiples of f."""
@@ -149,6 +217,30 @@ class Models:
 
         return inpainting_predict
 
+    def _tokens(self, prompts, tokenizer):
+        return tokenizer(
+            prompts, padding="max_length", max_length=self._context, truncation=True, return_tensors="pt"
+        ).to(self.device)
+
+    def _encode_words(self, tokens):
+        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
+        return self.text_encoder(tokens.input_ids, tokens.attention_mask if masked else None)[0]
+
+    def _tokenizer_with(self, token):
+        """A copy of the tokenizer that knows one token more."""
+        wanted = "wanted a new word such as '<my-horse>'"
+        if not isinstance(token, str) or len(token.split()) != 1:
+            raise ValueError(f"token: got {token!r}, {wanted}")
+        tokenizer = deepcopy(self.tokenizer)
+        if self._id_of(token) is not None or tokenizer.add_tokens(token) != 1:
+            raise ValueError(f"token: got {token!r}, which the vocabulary has, {wanted}")
+        return tokenizer
+
+    def _id_of(self, word):
+        """The token that stands for the whole of a word, or None."""
+        ids = self.tokenizer(word, add_special_tokens=False).input_ids
+        return ids[0] if len(ids) == 1 and ids[0] != self.tokenizer.unk_token_id else None
+
     @property
     def _inpaints(self):
         """Whether the U-Net asks for a mask and the known part's latents beside x."""
@@ -174,7 +266,7 @@ class Models:
     def _warn_of_lost_words(self, prompt):
         tokens = self.tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         spans = tokens.offset_mapping
-        lost = unknown_words(prompt) if self.small_world else self._words_without_token(prompt, tokens)
+        lost = self._unknown_words(prompt) if self.small_world else self._words_without_token(prompt, tokens)
         if lost:
             names = ", ".join(map(repr, lost))
             warnings.warn(f"{prompt!r}: {self.name} does not know {names}", stacklevel=3)
@@ -182,6 +274,12 @@ class Models:
         if len(spans) > room:
             cut = prompt[spans[room][0] :]
             warnings.warn(f"{prompt!r}: longer than {room} tokens, cut off: {cut!r}", stacklevel=3)
+
+    def _unknown_words(self, prompt):
+        """The words outside the small world's vocabulary, but for those taught by `with_word`."""
+        for word in self.tokenizer.get_added_vocab():
+            prompt = prompt.replace(word, "")
+        return unknown_words(prompt)
 
     def _words_without_token(self, prompt, tokens):
         """The words that hold a tokenizer's token for whatever it does not know; CLIP's spells every word."""

@@ -25,6 +25,7 @@ ARROWS = {
     "arrays.digits": {"sklearn"},  # the bundled digits
     "diffusion": {"torch"},
     "diffusion.training": {"accelerate", "safetensors"},
+    "diffusion.personalize": {"safetensors"},  # a learnt word as diffusers reads it
     "world": {"kit.diffusion", "torch", "numpy", "safetensors"},
     "world.caption": {"transformers", "tokenizers"},
     "world.judge": {"transformers"},  # the image tower of the CLIP score

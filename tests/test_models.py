@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import warnings
+from copy import deepcopy
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,6 +33,7 @@ from kit import models
 from kit.diffusion import ddim
 from kit.diffusion.edit import inpaint
 from kit.diffusion.guidance import guided
+from kit.diffusion.personalize import save_word
 from kit.diffusion.seeds import randn
 from kit.world import WEIGHTS
 from tests.checkpoints import CONTEXT, TEXT_TO_IMAGE, clip_tokenizer, save_variant
@@ -426,6 +428,94 @@ def generated(folder):
 @pytest.fixture(scope="module")
 def reference(loaded):
     return kit.generate(loaded("epsilon"), PROMPTS, steps=3)
+
+
+# What the papers that train on need
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_network_says_what_it_was_trained_to_say(kind, loaded):
+    models, prompts = loaded(kind), PROMPTS[:2]
+    x, cond = randn((2, *models.latent_shape), 0), models.embed(prompts)
+    says = models.network(x, torch.tensor([400, 20]), cond)
+    want = models.unet(x, torch.tensor([400, 20]), cond).sample
+    assert torch.equal(says, want)
+    eps = models.denoising.predictor(models.network)(x, 400, cond)
+    assert torch.allclose(eps, models.predict(x, 400, cond), atol=1e-6)
+
+
+def test_another_network_takes_the_place_of_the_unet(loaded):
+    models = loaded("epsilon")
+    other = deepcopy(models.network)
+    other.unet.conv_out.weight.data.zero_()
+    other.unet.conv_out.bias.data.zero_()
+    x, cond = randn((1, *models.latent_shape), 0), models.embed("a dog")
+    assert not models.with_network(other).predict(x, 500, cond).any()
+    assert models.predict(x, 500, cond).any()
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "world"])
+def test_a_new_word_with_the_vector_of_an_old_one_means_the_same(kind, loaded):
+    models = loaded(kind)
+    vector = models.word_vector("horse")
+    want = models.embed(["a horse in the snow", "a horse"])
+    embed = models.new_word("<mine>")
+    assert torch.equal(embed(["a <mine> in the snow", "a <mine>"], vector), want)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(models.with_word("<mine>", vector).embed(["a <mine> in the snow", "a <mine>"]), want)
+
+
+def test_a_new_word_changes_nothing_but_a_copy_and_one_row(loaded):
+    models, vector = loaded("epsilon"), torch.randn(loaded("epsilon").word_vector("dog").shape)
+    before = {name: weight.clone() for name, weight in models.text_encoder.state_dict().items()}
+    words, known = len(models.tokenizer), models.embed("a dog")
+    taught = models.with_word("<mine>", vector)
+    for name, weight in models.text_encoder.state_dict().items():
+        assert torch.equal(weight, before[name])
+    assert len(models.tokenizer) == words and torch.equal(models.embed("a dog"), known)
+    assert torch.equal(taught.embed("a dog"), known)
+    for name, weight in taught.text_encoder.state_dict().items():
+        if "token_embedding" in name:
+            assert len(weight) == len(before[name]) + 1 and torch.equal(weight[-1], vector)
+        assert torch.equal(weight[: len(before[name])], before[name])
+
+
+def test_gradients_reach_the_vector_of_a_new_word_and_nothing_else(loaded):
+    models = loaded("epsilon")
+    vector = models.word_vector("dog").requires_grad_()
+    models.new_word("<mine>")(["a <mine>"], vector)[..., 0].sum().backward()
+    assert vector.grad.any() and all(p.grad is None for p in models.text_encoder.parameters())
+    assert not models.text_encoder.get_input_embeddings()._forward_hooks
+
+
+def test_the_stock_pipeline_reads_a_saved_word(loaded, folder, tmp_path):
+    models = loaded("epsilon")
+    vector = torch.randn(models.word_vector("dog").shape, generator=torch.Generator().manual_seed(0))
+    save_word(tmp_path / "word.safetensors", "<mine>", vector)
+    pipe = stock(folder("epsilon"))
+    pipe.load_textual_inversion(tmp_path / "word.safetensors")
+    theirs = pipe.encode_prompt("a <mine> in the snow", "cpu", 1, False)[0]
+    assert torch.allclose(models.with_word("<mine>", vector).embed("a <mine> in the snow"), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "words", "world"])
+@pytest.mark.parametrize("token", ["horse", "two words", "", 5])
+def test_a_token_that_is_no_new_word_is_refused(token, kind, loaded):
+    with pytest.raises(ValueError, match=rf"token: got {token!r}.* wanted a new word"):
+        loaded(kind).new_word(token)
+    with pytest.raises(ValueError, match=rf"token: got {token!r}.* wanted a new word"):
+        loaded(kind).with_word(token, torch.zeros(4))
+
+
+def test_a_new_word_that_is_missing_or_of_the_wrong_size_is_said(loaded):
+    models = loaded("epsilon")
+    with pytest.raises(ValueError, match=r"prompts: got .*wanted '<mine>' in each"):
+        models.new_word("<mine>")(["a <mine>", "a dog"], models.word_vector("dog"))
+    with pytest.raises(ValueError, match=r"vector: got shape \(3,\), wanted"):
+        models.with_word("<mine>", torch.zeros(3))
+    with pytest.raises(ValueError, match="word: got 'zorgblat', wanted a word that the tokenizer knows"):
+        models.word_vector("zorgblat")
 
 
 def test_names_from_before_are_understood(copy, reference):
