@@ -4,6 +4,7 @@
     evaluate     one text, with names given as Python values
     torch_code   the torch equivalent of an expression
     boxed        an array as APL prints it
+    described    what it is, in words
 
 The semantics are those of Dyalog APL with ⎕IO = 1, ⎕CT = 1e-14, ⎕DIV = 0 and ⎕PP = 10; the notation is Iverson's
 ("Notation as a Tool of Thought", CACM 23(8), 1980). Not supported, and said so: complex numbers, ∨ and ∧ of fractions,
@@ -22,7 +23,7 @@ from kit.arrays import _apl_words as words
 from kit.arrays._apl_text import boxed
 from kit.arrays._apl_words import AplError
 
-__all__ = ["AplError", "Workspace", "boxed", "evaluate", "torch_code"]
+__all__ = ["AplError", "Workspace", "boxed", "described", "evaluate", "torch_code"]
 
 
 def evaluate(text, **names):
@@ -66,12 +67,29 @@ class Workspace:
         return self._guarded(text, self._run)
 
     def torch_code(self, text):
-        """Python source for the last statement; the names stay as they are. Raises AplError if none is known."""
+        """Python source for all statements, one on a line; the names stay. Raises AplError where none is known."""
         from kit.arrays._apl_torch import translated
 
-        copy = Workspace()
-        copy._names = dict(self._names)
+        copy = self.copy()
         return copy._guarded(text, lambda text: translated(copy._frame(), words.read(text)))
+
+    def agrees(self, code, value):
+        """Whether torch gives this APL array when it runs the code with the workspace's arrays as tensors.
+
+        Numbers may differ by the rounding of float32: 1e-5 of them. Raises ImportError without torch.
+        """
+        from kit.arrays._apl_torch import computed, same
+
+        arrays = {
+            name: held for name, held in self._names.items() if isinstance(held, np.ndarray) and held.dtype == float
+        }
+        return same(computed(code, arrays), value)
+
+    def copy(self):
+        """A workspace with the same names, whose changes stay its own; `interrupt` ends what either runs."""
+        copy = Workspace()
+        copy._names, copy._watch, copy.seconds = dict(self._names), self._watch, self.seconds
+        return copy
 
     def array(self, name):
         """The array a name holds, or None."""
@@ -80,8 +98,8 @@ class Workspace:
 
     @property
     def names(self):
-        """The names that hold something."""
-        return tuple(self._names)
+        """What holds something: {name: in words, such as "shape 2 3", "scalar" or "function"}."""
+        return {name: described(value) for name, value in self._names.items()}
 
     def interrupt(self):
         """End what runs, from another thread: it raises AplError INTERRUPT."""
@@ -339,6 +357,14 @@ _DERIVED = {
     "⍤": lambda f, ranks: lambda left, right: operators.rank(f, ranks, left, right),
     "⍣": lambda f, times: lambda left, right: operators.power(f, times, left, right),
 }
+
+
+def described(value):
+    """What an APL value is, in words."""
+    if isinstance(value, Verb):
+        return "function"
+    kind = {"U": "text, ", "O": "nested, "}.get(value.dtype.kind, "")
+    return kind + (f"shape {' '.join(map(str, value.shape))}" if value.ndim else "scalar")
 
 
 # --- Python's values

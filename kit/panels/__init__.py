@@ -6,6 +6,7 @@ The names are imported lazily: importing kit.panels loads no widget code.
 from importlib import import_module
 
 _HOMES = {
+    "AplPad": "apl",
     "BroadcastVisualizer": "broadcast",
     "GuidanceSlider": "guidance",
     "MaskPicker": "mask",

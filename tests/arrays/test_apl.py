@@ -808,9 +808,17 @@ def test_a_text_that_is_none_is_refused():
 def test_names_stay_in_a_workspace_and_a_dfns_own_do_not():
     workspace = Workspace(a=2)
     assert workspace.run("b←a+1") is None and workspace.run("b×{a←10⋄a+⍵}1") == 33
-    assert workspace.run("a") == 2 and workspace.names == ("a", "b") and workspace.array("b") == 3
+    assert workspace.run("a") == 2 and workspace.names == {"a": "scalar", "b": "scalar"} and workspace.array("b") == 3
     workspace.torch_code("c←a")
     assert "c" not in workspace.names
+
+
+def test_a_value_is_described_in_words():
+    workspace = Workspace()
+    workspace.run("s←5⋄v←⍳3⋄m←2 3⍴0⋄t←'ab'⋄n←(1 2)3⋄f←+/⋄e←⊂1 2")
+    assert list(workspace.names.values()) == [
+        *("scalar", "shape 3", "shape 2 3", "text, shape 2", "nested, shape 2", "function", "nested, scalar")
+    ]
 
 
 # As APL prints it
