@@ -52,7 +52,7 @@ class Level {
 
   #count({ map }) {
     const counts = new Uint32Array(BINS);
-    for (const value of map) counts[Math.min(BINS - 1, Math.floor(value * BINS))] += 1;
+    for (let i = 0; i < map.length; i++) counts[Math.min(BINS - 1, Math.floor(map[i] * BINS))] += 1;
     const most = counts.reduce((a, b) => Math.max(a, b), 1), height = count => Math.log1p(count) / Math.log1p(most);
     let d = "M0 1";
     counts.forEach((count, bin) => { d += `V${1 - height(count)}H${(bin + 1) / BINS}`; });
@@ -131,11 +131,19 @@ class Noises {
   }
 
   measure() {
-    const { choice } = this, { count } = choice;
-    const shares = Array.from({ length: count }, (_, i) => share(choice.doubtAt(i + 1)));
+    const { choice } = this, { count, threshold } = choice;
+    if (this.measured !== threshold) this.shares = Array.from({ length: count }, (_, i) => choice.shareInDoubtAt(i + 1));
+    this.measured = threshold;
+    say(this.doubt, `${inPercent(this.shares[choice.samples - 1])} of the cells in doubt`);
+    this.#curve(this.shares);
+  }
+
+  #curve(shares) {
+    if (this.drawn === shares) return;
+    this.drawn = shares;
+    const { count } = this.choice;
     const most = Math.max(0.01, ...shares), x = i => (i + 0.5) / count * DOUBT.width;
     place(this.curve, { d: "M" + shares.map((part, i) => `${x(i)} ${(1 - part / most) * DOUBT.height}`).join("L") });
     say(this.top, `${Math.round(100 * most)} %`);
-    say(this.doubt, `${inPercent(shares[choice.samples - 1])} of the cells in doubt`);
   }
 }

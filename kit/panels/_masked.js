@@ -60,6 +60,15 @@ function doubtful({ mean, low, span }, deviation, n, threshold) {
   return found;
 }
 
+// The share of such cells, without a list of them: it is asked for at every n.
+function shareInDoubt({ mean, low, span }, deviation, n, threshold) {
+  const level = low + threshold * span, far = 2 / Math.sqrt(n);
+  if (span === 0) return 0;
+  let sum = 0;
+  for (let i = 0; i < mean.length; i++) if (Math.abs(mean[i] - level) <= far * deviation[i]) sum++;
+  return sum / mean.length;
+}
+
 const OTSU = 256;
 
 // The threshold of the greatest variance between the classes (Otsu 1979), among 1/256, 2/256, ...; in the middle,
@@ -86,19 +95,19 @@ function otsu(map) {
 
 // How many parts a mask has; cells hang together across their edges, not their corners.
 function components(mask, width) {
-  const seen = new Uint8Array(mask.length), stack = [];
-  let count = 0;
-  const visit = cell => { if (mask[cell] && !seen[cell]) { seen[cell] = 1; stack.push(cell); } };
+  const waiting = mask.slice(), stack = new Uint32Array(mask.length);
+  let count = 0, top = 0;
+  const wait = cell => { if (waiting[cell]) { waiting[cell] = 0; stack[top++] = cell; } };
   for (let start = 0; start < mask.length; start++) {
-    if (!mask[start] || seen[start]) continue;
+    if (!waiting[start]) continue;
     count += 1;
-    visit(start);
-    while (stack.length) {
-      const cell = stack.pop(), column = cell % width;
-      if (column > 0) visit(cell - 1);
-      if (column < width - 1) visit(cell + 1);
-      if (cell >= width) visit(cell - width);
-      if (cell + width < mask.length) visit(cell + width);
+    wait(start);
+    while (top) {
+      const cell = stack[--top], column = cell % width;
+      if (column > 0) wait(cell - 1);
+      if (column < width - 1) wait(cell + 1);
+      if (cell >= width) wait(cell - width);
+      if (cell + width < mask.length) wait(cell + width);
     }
   }
   return count;
@@ -112,8 +121,7 @@ function share(mask) {
   return sum / mask.length;
 }
 
-function above(values, threshold) {
-  const found = new Uint8Array(values.length);
+function above(values, threshold, found = new Uint8Array(values.length)) {
   for (let i = 0; i < values.length; i++) found[i] = values[i] > threshold ? 1 : 0;
   return found;
 }

@@ -12,6 +12,14 @@ function mixed(pixel, [r, g, b], part) {
   return colour([mix(0, r), mix(8, g), mix(16, b)]);
 }
 
+// A pixel three quarters of the way to black, or to white.
+const toInk = [20, 24].map(to => Uint8Array.from({ length: 256 }, (_, value) => Math.round(0.25 * value + 0.75 * to)));
+const toChalk = Uint8Array.from({ length: 256 }, (_, value) => Math.round(0.25 * value + 0.75 * 255));
+const inked = pixel => (255 << 24 | toInk[1][pixel >> 16 & 255] << 16 | toInk[0][pixel >> 8 & 255] << 8 | toInk[0][pixel & 255]) >>> 0;
+const chalked = pixel => (255 << 24 | toChalk[pixel >> 16 & 255] << 16 | toChalk[pixel >> 8 & 255] << 8 | toChalk[pixel & 255]) >>> 0;
+
+const same = (a, b) => a.length === b?.length && a.every((part, i) => part === b[i]);
+
 const heats = Uint32Array.from({ length: 256 }, (_, i) => {
   const place = i / 255 * (HEAT.length - 1), below = Math.min(Math.floor(place), HEAT.length - 2);
   return colour(HEAT[below].map((from, c) => Math.round(from + (place - below) * (HEAT[below + 1][c] - from))));
@@ -38,9 +46,9 @@ class Veil {
     canvas.width = this.width = width * zoom;
     canvas.height = this.height = height * zoom;
     this.cell = this.width / choice.width;
-    this.bits = new Uint8Array(this.width * this.height);
     this.image = this.context.createImageData(this.width, this.height);
     this.out = new Uint32Array(this.image.data.buffer);
+    this.drawn = new Uint8Array(choice.area);
     this.columns = between(this.width, choice.width);
     this.rows = between(this.height, choice.height);
   }
@@ -53,41 +61,35 @@ class Veil {
   }
 
   draw() {
-    const { choice } = this, { field, threshold, view, grid, doubt, outline, smooth, curtain } = choice;
-    const state = [this.base, field, threshold, view, grid, doubt, outline, smooth, curtain];
-    if (!this.base || state.every((part, i) => part === this.state?.[i])) return;
-    this.state = state;
-    this.#fill();
-    this.#edges(this.bits, INNER, OUTER);
-    if (choice.doubt && choice.deviation) this.#hatch(choice.doubtAt(choice.samples));
-    if (choice.outline && choice.truth) this.#edges(this.#layer("truth"), TRUE, TRUE);
+    const { choice } = this, { field, made, threshold, view, grid, doubt, outline, smooth, curtain } = choice;
+    const ground = [this.base, view, smooth, outline, ...(view === "curtain" ? [made, curtain] : [])];
+    const state = [...ground, field, threshold, grid, doubt];
+    if (!this.base || same(state, this.state)) return;
+    const fresh = !same(ground, this.ground);
+    if (fresh) this.sides = this.#sides(view);
+    Object.assign(this, { state, ground });
+    const looks = this.#looks();
+    if (smooth) this.#pixels(looks);
+    else this.#cells(looks, fresh);
+    this.drawn = looks;
+    if (outline && choice.truth) for (const i of this.#layer("truth")) this.out[i] = TRUE;
     this.context.putImageData(this.image, 0, 0);
-    if (choice.grid) this.#grid();
+    if (grid) this.#grid();
   }
 
-  #fill() {
-    const { choice, bits, out, width, height } = this, { view } = choice;
-    this.#decide();
-    const [inside, outside] = this.#sides(view);
-    for (let i = 0; i < out.length; i++) out[i] = bits[i] ? inside[i] : outside[i];
-    if (view !== "curtain") return;
-    const map = choice.smooth ? this.#interpolated(choice.made.map) : this.#repeated(choice.made.map, new Float64Array(out.length));
-    for (let y = 0; y < height; y++) {
-      for (let x = Math.round(choice.curtain * width), i = y * width + x; x < width; x++, i++) out[i] = heats[Math.round(map[i] * 255)];
-    }
+  // What each cell is: in the mask (1), in doubt (2), both, or neither.
+  #looks() {
+    const { choice } = this, looks = choice.mask.slice();
+    if (!choice.doubt || !choice.deviation) return looks;
+    const doubt = choice.doubtAt(choice.samples);
+    for (let at = 0; at < looks.length; at++) looks[at] |= doubt[at] << 1;
+    return looks;
   }
 
-  // Which pixels are in the mask. The interpolated map is kept for the next threshold.
-  #decide() {
-    const { choice, bits } = this, { field, threshold } = choice;
-    if (!choice.smooth) return this.#repeated(choice.mask, bits);
-    if (this.raised !== field) [this.raised, this.pixels] = [field, this.#interpolated(field)];
-    for (let i = 0; i < bits.length; i++) bits[i] = this.pixels[i] > threshold ? 1 : 0;
-  }
-
+  // What the picture is of, outside the mask and inside it.
   #sides(view) {
-    if (view === "overlay") return [this.#layer("tinted"), this.base];
-    return [this.base, view === "cut-out" ? this.#layer("checks") : this.base];
+    if (view === "curtain") return Array(2).fill(this.#parted());
+    return [view === "cut-out" ? this.#layer("checks") : this.base, view === "overlay" ? this.#layer("tinted") : this.base];
   }
 
   // Pictures that a view is made of, each made when it is first asked for.
@@ -96,9 +98,55 @@ class Veil {
     const make = {
       tinted: () => base.map(pixel => mixed(pixel, TINT, 0.55)),
       checks: () => base.map((_, i) => colour(Array(3).fill((i % width >> 3) + (Math.floor(i / width) >> 3) & 1 ? 214 : 240))),
-      truth: () => this.#repeated(choice.truth, new Uint8Array(base.length)),
+      truth: () => this.#ends(this.#repeated(choice.truth, new Uint8Array(base.length))),
     };
     return this.#layers[name] ??= make[name]();
+  }
+
+  // The picture to the left of the curtain, the map to its right.
+  #parted() {
+    const { choice, base, width, height } = this, { map } = choice.made, parted = base.slice();
+    const values = choice.smooth ? this.#interpolated(map) : this.#repeated(map, new Float64Array(base.length));
+    for (let y = 0; y < height; y++) {
+      for (let x = Math.round(choice.curtain * width), i = y * width + x; x < width; x++, i++) parted[i] = heats[Math.round(values[i] * 255)];
+    }
+    return parted;
+  }
+
+  // Only the cells whose look has changed, or a neighbour's, to whom a line may lead.
+  #cells(looks, fresh) {
+    const { choice: { width, area }, drawn } = this, turned = at => (looks[at] ^ drawn[at]) & 1;
+    for (let at = 0; at < area; at++) {
+      const column = at % width;
+      if (fresh || looks[at] !== drawn[at] || (column && turned(at - 1)) || (column + 1 < width && turned(at + 1))
+        || (at >= width && turned(at - width)) || (at + width < area && turned(at + width))) this.#cell(looks, at);
+    }
+  }
+
+  #cell(looks, at) {
+    const { out, width, cell, choice } = this, columns = choice.width, bit = looks[at] & 1, side = this.sides[bit];
+    const column = at % columns, left = column * cell, top = (at - column) / columns * cell;
+    for (let y = top; y < top + cell; y++) {
+      for (let i = y * width + left, end = i + cell; i < end; i++) out[i] = side[i];
+    }
+    const start = top * width + left, right = start + cell - 1, bottom = start + (cell - 1) * width, line = bit ? INNER : OUTER;
+    const along = (i, step) => { for (let k = 0; k < cell; k++, i += step) out[i] = line; };
+    if (column && (looks[at - 1] & 1) !== bit) along(start, width);
+    if (column + 1 < columns && (looks[at + 1] & 1) !== bit) along(right, width);
+    if (at >= columns && (looks[at - columns] & 1) !== bit) along(start, 1);
+    if (at + columns < looks.length && (looks[at + columns] & 1) !== bit) along(bottom, 1);
+    if (looks[at] & 2) this.#hatch(left, top);
+  }
+
+  // Interpolated, the mask's line goes its own way between the cells.
+  #pixels(looks) {
+    const { choice, cell, out, sides } = this, { field, threshold, width } = choice;
+    if (this.raised !== field) [this.values, this.raised] = [this.#interpolated(field, this.raised, this.values), field];
+    const bits = this.bits = above(this.values, threshold, this.bits), line = [OUTER, INNER];
+    this.#scan(bits, (i, ends) => { out[i] = ends ? line[bits[i]] : sides[bits[i]][i]; });
+    for (let at = 0; at < looks.length; at++) {
+      if (looks[at] & 2) this.#hatch(at % width * cell, Math.floor(at / width) * cell);
+    }
   }
 
   // Values by cell, written to `pixels` by pixel: a row of cells once, and then copied.
@@ -112,40 +160,46 @@ class Veil {
     return pixels;
   }
 
-  #interpolated(values) {
-    const { width, height, columns, rows } = this, pixels = new Float64Array(width * height);
-    const along = (row, x) => values[row + columns.before[x]] * (1 - columns.part[x]) + values[row + columns.after[x]] * columns.part[x];
-    for (let y = 0, i = 0; y < height; y++) {
-      const above = rows.before[y] * this.choice.width, below = rows.after[y] * this.choice.width, part = rows.part[y];
-      for (let x = 0; x < width; x++, i++) pixels[i] = along(above, x) * (1 - part) + along(below, x) * part;
+  // Of the pixels of other cells, `pixels`, only those are made anew whose rows of cells have changed.
+  #interpolated(cells, others = [], pixels = new Float64Array(this.out.length)) {
+    const { width, height, columns, rows, choice } = this, across = choice.width, line = new Float64Array(across);
+    const changed = new Set();
+    for (let at = 0; at < cells.length; at++) if (cells[at] !== others[at]) changed.add(Math.floor(at / across));
+    for (let y = 0; y < height; y++) {
+      if (!changed.has(rows.before[y]) && !changed.has(rows.after[y])) continue;
+      const above = rows.before[y] * across, below = rows.after[y] * across, part = rows.part[y];
+      for (let x = 0; x < across; x++) line[x] = cells[above + x] * (1 - part) + cells[below + x] * part;
+      for (let x = 0, i = y * width; x < width; x++, i++) pixels[i] = line[columns.before[x]] * (1 - columns.part[x]) + line[columns.after[x]] * columns.part[x];
     }
     return pixels;
   }
 
-  // A line of two pixels where a mask ends, one on either side of it.
-  #edges(bits, inner, outer) {
-    const { out, width, height } = this;
+  #ends(bits) {
+    const found = [];
+    this.#scan(bits, (i, ends) => { if (ends) found.push(i); });
+    return found;
+  }
+
+  // Every pixel, and whether a neighbour is on the other side of a mask.
+  #scan(bits, hear) {
+    const { width, height } = this;
     for (let y = 0, i = 0; y < height; y++) {
+      const up = y ? -width : 0, down = y + 1 < height ? width : 0;
       for (let x = 0; x < width; x++, i++) {
-        const bit = bits[i];
-        if ((x + 1 < width && bits[i + 1] !== bit) || (x && bits[i - 1] !== bit)
-          || (y + 1 < height && bits[i + width] !== bit) || (y && bits[i - width] !== bit)) out[i] = bit ? inner : outer;
+        const bit = bits[i], near = bits[x ? i - 1 : i] + bits[x + 1 < width ? i + 1 : i] + bits[i + up] + bits[i + down];
+        hear(i, near !== 4 * bit);
       }
     }
   }
 
-  #hatch(doubt) {
-    const { out, width, cell, choice } = this;
-    doubt.forEach((found, at) => {
-      if (!found) return;
-      const left = at % choice.width * cell, top = Math.floor(at / choice.width) * cell;
-      for (let y = top; y < top + cell; y++) {
-        for (let x = left; x < left + cell; x++) {
-          const i = y * width + x, band = x + y & 7;
-          if (band < 2) out[i] = mixed(out[i], band ? [20, 20, 24] : [255, 255, 255], 0.75);
-        }
+  #hatch(left, top) {
+    const { out, width, cell } = this;
+    for (let y = top; y < top + cell; y++) {
+      for (let x = left; x < left + cell; x++) {
+        const i = y * width + x, band = x + y & 7;
+        if (band < 2) out[i] = band ? inked(out[i]) : chalked(out[i]);
       }
-    });
+    }
   }
 
   #grid() {

@@ -7,7 +7,7 @@ const VIEWS = {
   "cut-out": "what the mask leaves of the picture",
   curtain: "the picture beside the map that the threshold divides",
 };
-const KEEP = 100, MOMENT = 100, BRUSHES = [1, 3, 5, 9];
+const KEEP = 100, MOMENT = 100, PAUSE = 40, MANY = 2 ** 20, BRUSHES = [1, 3, 5, 9];
 
 // --- what all views of a model share
 
@@ -28,7 +28,7 @@ class Choice {
     Object.assign(this, { model, count, width, height, area, clock: new Clock() });
     this.deviation = count > 1 ? deviations(this.maps, area, count) : null;
     this.save = throttle(() => this.commit(), MOMENT);
-    this.measure = throttle(() => this.#tell("measure"), 40);
+    this.measure = throttle(() => this.#tell("measure"), count * area > MANY ? 5 * PAUSE : PAUSE);
     for (const name of CHOICES) {
       this[name] = model.get(name);
       model.on(`change:${name}`, () => { if (!this.held) this.set({ [name]: model.get(name) }, false); });
@@ -60,6 +60,7 @@ class Choice {
   }
 
   doubtAt(n) { return doubtful(this.madeOf(n), this.deviation, n, this.threshold); }
+  shareInDoubtAt(n) { return shareInDoubt(this.madeOf(n), this.deviation, n, this.threshold); }
 
   #renew() {
     const made = this.madeOf(this.samples), { layer, threshold } = this;
@@ -73,8 +74,8 @@ class Choice {
   // What is painted lies beyond both ends of [0, 1], so that no threshold changes it.
   #paintOver(made, layer) {
     if (made !== this.made || this.snapsAt !== this.percentile) this.#snap(made);
-    Object.assign(this, { made, painted: layer });
-    this.field = made.map.map((value, i) => layer[i] > 0 ? 1 + BEYOND : layer[i] < 0 ? -BEYOND : value);
+    Object.assign(this, { made, painted: layer, field: made.map.slice() });
+    for (let i = 0; i < layer.length; i++) if (layer[i]) this.field[i] = layer[i] > 0 ? 1 + BEYOND : -BEYOND;
   }
 
   #snap({ map }) {
@@ -447,9 +448,12 @@ class View {
 
   #painted() {
     const { layer } = this.choice;
-    if (this.counted !== layer) [this.counted, this.added, this.erased] = [layer, share(above(layer, 0)), share(layer.map(cell => cell < 0))];
-    const [added, erased] = [this.added, this.erased].map(part => Math.round(part * layer.length));
-    return added || erased ? `+${added} −${erased} cells` : "nothing";
+    if (this.counted !== layer) {
+      let added = 0, erased = 0;
+      for (let i = 0; i < layer.length; i++) layer[i] > 0 ? added++ : layer[i] < 0 && erased++;
+      Object.assign(this, { counted: layer, painted: added || erased ? `+${added} −${erased} cells` : "nothing" });
+    }
+    return this.painted;
   }
 
   #underHand() {
