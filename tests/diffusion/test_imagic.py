@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from kit.diffusion import Schedule, ddim, imagic, lora
+from kit.diffusion import Schedule, ddim, imagic
 from kit.diffusion.denoising import Denoising
 from kit.diffusion.training import Plan
 
@@ -145,53 +145,6 @@ def test_a_fit_is_the_same_for_the_same_seed_and_goes_on_where_it_was_left(tmp_p
     assert not torch.equal(last(imagic.fit(network, NOISE, x0, cond, **other)).cond, whole[-1].cond)
 
 
-class Attentive(nn.Module):
-    """One layer of attention of the picture to the words, its projections named as in diffusers."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.attn = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("to_q", "to_k", "to_v")})
-        self.attn["to_out"] = nn.ModuleList([nn.Linear(4, 4), nn.Dropout(0.0)])
-        self.other = nn.Linear(4, 4)
-
-    def forward(self, x, t, cond):
-        tokens = x.flatten(2).transpose(1, 2)
-        q, k, v = self.attn["to_q"](tokens), self.attn["to_k"](cond), self.attn["to_v"](cond)
-        said = self.other(self.attn["to_out"][0](nn.functional.scaled_dot_product_attention(q, k, v)) + tokens)
-        return said.transpose(1, 2).view_as(x)
-
-
-def test_low_rank_changes_have_their_rank_and_are_folded_in():
-    network = Attentive()
-    x0, cond = torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4)
-    states = imagic.fit_network(network, NOISE, x0, cond, plan=Plan(60, 0.01, **CONSTANT), rank=2)
-    end = last(states)
-    assert end.network.state_dict().keys() == network.state_dict().keys()
-    for name, weight in end.network.state_dict().items():
-        change = weight - network.state_dict()[name]
-        if name.endswith("weight") and "to_" in name:
-            values = torch.linalg.svdvals(change)
-            assert values[1] > 1e-4 and values[2] < 1e-6
-        else:
-            assert not change.any(), name
-
-
-def test_low_rank_changes_change_nothing_at_first_and_are_folded_when_left():
-    network = Attentive()
-    x, cond = torch.randn(2, 4, 2, 2), torch.randn(2, 3, 4)
-    said = network(x, 5, cond)
-    lora.attach(network, 2)
-    assert torch.equal(network(x, 5, cond), said)
-    assert {name.rsplit(".", 1)[1] for name, p in network.named_parameters() if p.requires_grad} == {"a", "b"}
-    for left in imagic.fit_network(Attentive(), NOISE, x[:1], cond[:1], plan=PLAN, rank=1):
-        if left.step == 3:
-            break
-    assert left.network.state_dict().keys() == Attentive().state_dict().keys()
-    with pytest.raises(ValueError, match=r"none of the layers to_q, .* wanted a network with attention"):
-        lora.attach(Linear(), 2)
-
-
 def test_what_does_not_fit_is_refused_in_words():
     network, (x0, cond) = Linear(), problem()
 
@@ -215,5 +168,3 @@ def test_what_does_not_fit_is_refused_in_words():
             imagic.between(cond, cond, eta)
     with pytest.raises(ValueError, match=r"cond: got shape .*wanted .* the shape of fitted"):
         imagic.between(cond, cond[:, :1], 0.5)
-    with pytest.raises(ValueError, match="rank: got 0"):
-        last(imagic.fit_network(Attentive(), NOISE, torch.randn(1, 4, 2, 2), torch.randn(1, 3, 4), rank=0))
