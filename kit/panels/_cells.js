@@ -31,6 +31,8 @@ function* indices(shape) {
 
 const ravel = (index, shape) => index.reduce((flat, i, axis) => flat * shape[axis] + i, 0);
 
+const unravel = (flat, shape) => shape.map((size, axis) => Math.floor(flat / product(shape.slice(axis + 1))) % size);
+
 // Where cells lie: the last axis goes across, the one before down, the next across again around the whole, and so on.
 // steps: pixels from one index of an axis to the next.
 function facets(shape, [cellWidth, cellHeight]) {

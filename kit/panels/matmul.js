@@ -3,6 +3,7 @@
 const LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", WANTED = "wanted for example 'ik,kj->ij'";
 const MOST_OPERANDS = 2;
 const MOST_STEPS = 10 ** 6, STAND_INS = [2, 3, 4], MOST_TERMS = 6;
+const SIDES = [2, 3, 4, 8, 16, 32];  // of blocks, to choose from
 const ORDERS = { rows: "row × column", outer: "outer products", blocks: "blocks" };
 
 // --- the rules
@@ -237,7 +238,8 @@ function planOf(text, given) {
   const shapes = rule.operands.map((letters, i) => refused ? [...letters].map(letter => sizes.get(letter)) : taken[i].shape);
   const reach = new Map();
   if (!refused) rule.operands.forEach((letters, i) => [...letters].forEach((letter, axis) => {
-    if (shapes[i][axis] === sizes.get(letter)) reach.set(letter, Math.min(reach.get(letter) ?? Infinity, taken[i].shown[axis]));
+    if (shapes[i][axis] !== sizes.get(letter)) return;
+    reach.set(letter, Math.min(reach.get(letter) ?? Infinity, taken[i].shown[axis]));
   }));
   const drawn = drawnSizes(rule, sizes, reach);
   const operands = rule.operands.map((letters, i) => {
@@ -265,7 +267,8 @@ class MatmulView {
     this.clock = new Clock();
     this.palette = new Palette(root, () => this.#draw(), signal);
     this.save = throttle(() => model.save_changes(), 200);
-    this.player = new Player({ at: () => this.step, length: () => this.tiling.length, move: step => this.#go(step) }, signal);
+    this.player = new Player({ at: () => this.step, length: () => this.tiling.length, move: step => this.#go(step) },
+      signal);
     this.#build();
     this.paint = debounceFrame(() => this.#paint());
     this.#listen();
@@ -286,8 +289,9 @@ class MatmulView {
       className: "kit-einsum", "aria-label": "einsum", title: "letters for the axes of a, of b, and of the result" });
     this.orders = Object.entries(ORDERS).map(([order, label]) =>
       this.#button(label, () => this.#restart({ order }), { value: order, "aria-pressed": "false" }));
+    const sides = [...new Set([...SIDES, model.get("block")])].sort((one, other) => one - other);
     this.block = element("select", { tabIndex: 0, "aria-label": "Side of a block" },
-      ...[2, 3, 4, 8, 16, 32].map(side => element("option", { value: side }, `side ${side}`)));
+      ...sides.map(side => element("option", { value: side }, `side ${side}`)));
     this.wrong = element("div", { className: "kit-error kit-wrong", role: "alert", hidden: true });
     this.note = element("p", { className: "kit-note", hidden: true });
     this.letters = element("div", { className: "kit-letters" });
@@ -295,14 +299,15 @@ class MatmulView {
     this.tiles = [0, 1, 2].map(i => new Tiles(this.palette, "", (index, event) => this.#point(i, index, event), signal));
     this.captions = this.tiles.map(() => element("figcaption", {}));
     this.figures = this.tiles.map((tiles, i) => element("figure", {}, this.captions[i], tiles.node));
-    this.terms = element("div", { className: "kit-terms kit-product" }, ...this.figures);
+    this.terms = element("div", { className: "kit-terms" }, ...this.figures);
     this.time = element("input", { type: "range", tabIndex: 0, min: 0, step: 1, "aria-label": "Multiply-adds done" });
     this.formula = element("p", { className: "kit-formula", role: "status", "aria-live": "polite" });
     this.count = element("dd", {});
     this.finished = element("dd", {});
     const jump = (sign, by, label, key) => this.#button(sign, () => this.#jump(by),
       { "aria-label": label, title: `${label}: a cell, an outer product or a block (${key})` });
-    const one = (sign, by, label) => this.#button(sign, () => this.#to(this.step + by), { "aria-label": label, title: label });
+    const one = (sign, by, label) => this.#button(sign, () => this.#to(this.step + by),
+      { "aria-label": label, title: label });
     this.card = element("div", { className: "kit-card" },
       element("header", {}, element("span", { className: "kit-title" }, model.get("title") || "Matrix product"), this.field),
       this.wrong,
@@ -361,6 +366,7 @@ class MatmulView {
     } catch (error) {
       return this.#refuse(text, error);
     }
+    this.#refuse(text, this.refused);  // for a text that was typed back; of another the change says more
     this.#restart({ einsum: text });
   }
 
@@ -449,8 +455,8 @@ class MatmulView {
   #explain() {
     const { rule, refused, sizes, drawn } = this, order = this.model.get("order");
     const loop = (letters, mark = "") => [...letters].map(letter => `for ${letter}${mark}: `).join("");
-    const body = `c${listOf(rule.result)} += ${this.operands.map(({ name, letters }) => name + listOf(letters)).join(" · ")}`;
     const { result, summed } = rule, inner = loop(result) + loop(summed);
+    const body = `c${listOf(result)} += ${this.operands.map(({ name, letters }) => name + listOf(letters)).join(" · ")}`;
     this.loops.textContent = { rows: inner, outer: loop(summed) + loop(result),
       blocks: loop(result, "₀") + loop(summed, "₀") + inner }[order] + body;
     const cut = [...drawn].filter(([letter, size]) => size < sizes.get(letter))
@@ -484,8 +490,8 @@ class MatmulView {
 
   #caption() {
     const { operands, rule, sizes } = this;
-    const shown = [...operands, { name: "c", letters: rule.result, whole: [...rule.result].map(letter => sizes.get(letter)) }];
-    this.shown = [operands[0], operands[1] ?? null, shown.at(-1)];
+    const result = { name: "c", letters: rule.result, whole: [...rule.result].map(letter => sizes.get(letter)) };
+    this.shown = [operands[0], operands[1] ?? null, result];
     this.shown.forEach((array, i) => {
       this.figures[i].hidden = !array;
       if (!array) return;
@@ -614,7 +620,7 @@ class MatmulView {
       if (values.has(letter) && values.get(letter) !== index[axis]) met = false;
       values.set(letter, index[axis]);
     });
-    return { letters, values: met ? values : new Map(), met };
+    return { values: met ? values : new Map(), met };
   }
 
   #markHover() {
@@ -685,8 +691,8 @@ class MatmulView {
     const { which, index } = this.hover, { tiling, rule } = this;
     if (which === 2) {
       const place = tiling.places[ravel(index, tiling.shape)], done = this.done(place), { perCell } = tiling;
-      const whole = this.#sumText(place, perCell, false);
-      return done < perCell ? [...whole, `; so far ${numberText(this.#sum(place, done))}, ${done} of ${countText(perCell, "term")}`] : whole;
+      const far = `; so far ${numberText(this.#sum(place, done))}, ${done} of ${countText(perCell, "term")}`;
+      return [...this.#sumText(place, perCell, false), ...(done < perCell ? [far] : [])];
     }
     const array = this.shown[which], { values, met } = this.#hovered();
     const own = [...this.#named(array.name, array.letters, index), " = ",

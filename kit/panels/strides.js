@@ -358,7 +358,8 @@ class StorageViewer {
     }, { signal });
     let before;
     const observer = new ResizeObserver(() => {
-      const now = `${this.root.clientWidth} ${devicePixelRatio}`;
+      this.width = this.root.clientWidth;  // kept, for asking costs a layout of the page
+      const now = `${this.width} ${devicePixelRatio}`;
       if (now !== before) this.draw();
       before = now;
     });
@@ -376,11 +377,11 @@ class StorageViewer {
   // --- what is shown
 
   draw() {
-    const room = this.root.clientWidth - 34;
+    const room = (this.width ?? 0) - 34;
     if (room <= 0) return;
     this.palette.ready();
     this.now = this.state;
-    this.places = this.#readers();
+    this.#read();
     this.#facts();
     this.#drawView(room);
     this.#drawStorage(room);
@@ -392,26 +393,38 @@ class StorageViewer {
     const { view, storage } = this.now, { itemsize } = this.given, count = product(view.shape);
     const bounds = boundsOf(view);
     const whole = product(shownShape(view.shape)) === count && isInside(view, storage.size);
-    const reads = whole ? `${this.places.size} of ${storage.size} cells` : `cells ${bounds?.join(" to ")}`.replaceAll("-", "−");
+    const reads = whole ? `${this.cells.size} of ${storage.size} cells` : `cells ${bounds?.join(" to ")}`.replaceAll("-", "−");
     const facts = [["shape", shapeText(view.shape)], ["strides", shapeText(view.strides)],
       ["in bytes", shapeText(view.strides.map(stride => stride * itemsize))],
       ["offset", `${view.offset} (${view.offset * itemsize} B)`],
       ["contiguous", isContiguous(view) ? "yes" : "no"],
       ["reads", bounds ? reads : "nothing"],
       ["storage", `${bytesText(storage.size * itemsize)}${storage.address ? ` at ${hex(storage.address)}` : ""}`]];
-    this.facts.replaceChildren(...facts.map(([name, text]) =>
-      element("div", {}, element("dt", {}, name), element("dd", {}, element("code", {}, text)))));
+    this.values ??= facts.map(([name]) => {
+      const value = element("code", {});
+      this.facts.append(element("div", {}, element("dt", {}, name), element("dd", {}, value)));
+      return value;
+    });
+    facts.forEach(([, text], i) => { if (this.values[i].textContent !== text) this.values[i].textContent = text; });
   }
 
-  // Of each cell the places of the view, as far as it is drawn, that read it.
-  #readers() {
-    const { view } = this.now, readers = new Map();
-    for (const index of indices(shownShape(view.shape))) {
-      const cell = cellOf(view, index), places = readers.get(cell);
-      if (places) places.push(index);
-      else readers.set(cell, [index]);
-    }
-    return readers;
+  // The cells that the view reads, as far as it is drawn: in the order of its places, and as a set.
+  #read() {
+    const { view } = this.now, shown = shownShape(view.shape), order = new Float64Array(product(shown));
+    let at = 0;
+    const walk = (axis, cell) => {
+      if (axis === shown.length) { order[at++] = cell; return; }
+      for (let i = 0; i < shown[axis]; i++) walk(axis + 1, cell + i * view.strides[axis]);
+    };
+    walk(0, view.offset);
+    Object.assign(this, { shown, order, cells: new Set(order) });
+  }
+
+  // The places of the view that read a cell.
+  aliases(cell) {
+    const found = [];
+    for (let at = this.order.indexOf(cell); at >= 0; at = this.order.indexOf(cell, at + 1)) found.push(unravel(at, this.shown));
+    return found;
   }
 
   #valueAt(cell) {
@@ -442,7 +455,7 @@ class StorageViewer {
     const { storage } = this.now, { itemsize } = this.given, per = Math.max(1, Math.floor(LINE / itemsize));
     const address = storage.address ? Number(BigInt(storage.address) % BigInt(LINE)) : 0;
     this.lead = Math.floor(address / itemsize) % per;
-    const outside = [...this.places.keys()].filter(cell => this.#isOutside(cell)).slice(0, 1000);
+    const outside = [...this.cells].filter(cell => this.#isOutside(cell)).slice(0, 1000);
     const low = Math.min(storage.first, ...outside), high = Math.max(storage.first + storage.values.length - 1, ...outside);
     this.firstLine = Math.floor((low + this.lead) / per);
     const lines = Math.min(1000, Math.floor((high + this.lead) / per) - this.firstLine + 1);
@@ -458,9 +471,9 @@ class StorageViewer {
       blockText: `${LINE} B`, rowText: row => addressOf(this.firstLine + row * across).replace("+-", "−"),
       cellOf: place => {
         const cell = this.#cellAt(place);
-        if (this.#isOutside(cell)) return this.places.has(cell) ? { alarm: true, text: "?" } : { none: true };
+        if (this.#isOutside(cell)) return this.cells.has(cell) ? { alarm: true, text: "?" } : { none: true };
         if (cell < storage.first || cell >= storage.first + storage.values.length) return { none: true };
-        const faint = !this.places.has(cell);
+        const faint = !this.cells.has(cell);
         return { text: this.#valueAt(cell), fill: faint ? undefined : this.#tint(cell), faint };
       } });
   }
@@ -477,7 +490,7 @@ class StorageViewer {
 
   #point(hover, event) {
     this.clock.input(event);
-    const blank = hover.place && this.#isOutside(this.#cellAt(hover.place)) && !this.places.has(this.#cellAt(hover.place));
+    const blank = hover.place && this.#isOutside(this.#cellAt(hover.place)) && !this.cells.has(this.#cellAt(hover.place));
     this.hover = (hover.index ?? hover.place) && !blank ? hover : null;
     this.paint();
   }
@@ -492,7 +505,7 @@ class StorageViewer {
         "Point at a cell of the view or of the storage, or focus one and use the arrow keys."));
     } else {
       const cell = hover.index ? cellOf(view, hover.index) : this.#cellAt(hover.place);
-      const aliases = this.places.get(cell) ?? [];
+      const aliases = this.aliases(cell);
       this.viewed.mark([aliases, !hover.index], [hover.index ? [hover.index] : [], true]);
       this.stored.mark([[this.#placeOf(cell)], true]);
       if (hover.index) this.stored.reveal(this.#placeOf(cell));
@@ -633,10 +646,10 @@ class StrideViewer extends StorageViewer {
 
   // Several places on one cell: what a write does, and what the library says to it.
   drawn() {
-    const { view } = this.now, count = product(view.shape), cells = this.places.size, { said: verdict } = this;
+    const { view } = this.now, count = product(view.shape), cells = this.cells.size, { said: verdict } = this;
     this.hazard.hidden = !this.ops.length || cells === count || product(shownShape(view.shape)) < count || Boolean(this.failed);
     if (this.hazard.hidden) return;
-    const shared = this.places.get(view.offset).length, write = verdict?.write;
+    const shared = this.aliases(view.offset).length, write = verdict?.write;
     const tried = !write ? "" : write.error ? ` Tried on a copy of the storage, ${verdict.library} refuses: ${write.error}.`
       : ` Tried on a copy of the storage: it changed ${countText(write.changed, "place")} at once.`;
     const first = `view[${view.shape.map(() => 0).join(", ")}]`, readers = shared === 1 ? "1 place reads" : `${shared} places read`;
@@ -803,7 +816,7 @@ class LoopViewer {
 
   draw() {
     const { SIZE, ITEM } = LoopViewer, { panel, line, read, missed } = this, at = Number(this.time.value);
-    const room = Math.min(250, panel.root.clientWidth - 40);
+    const room = Math.min(250, (panel.width ?? 0) - 40);
     if (!this.node.open || room <= 0) return;
     const cache = new Cache(this.capacity);
     line.slice(0, at + 1).forEach(each => cache.read(each));

@@ -383,6 +383,9 @@ def test_a_typed_text_is_followed_and_a_wrong_one_is_marked_at_its_place(stage):
     expect(alert).to_contain_text("z is in the result but in no operand; wanted a letter of an operand.")
     assert panel.find("mark").inner_text() == "z" and alert.locator("code").inner_text() == "ik,kj->iz"
     assert field.get_attribute("aria-invalid") == "true" and panel.saved("einsum") == []
+    field.fill("ik,kj->ij")
+    expect(alert).to_be_hidden()
+    assert field.get_attribute("aria-invalid") == "false"
     field.fill("ik,kj->ji")
     expect(alert).to_be_hidden()
     assert panel.saved("einsum") == ["ik,kj->ji"] and field.get_attribute("aria-invalid") == "false"
