@@ -11,6 +11,7 @@ from kit.exercises import (
     diffedit,
     guidance,
     inpainting,
+    matmul_apl,
     random_numbers,
     stable_diffusion,
 )
@@ -22,6 +23,7 @@ _WALKTHROUGHS = (
     guidance,
     inpainting,
     diffedit,
+    matmul_apl,
     broadcasting_strides,
     random_numbers,
 )
