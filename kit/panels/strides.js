@@ -514,11 +514,16 @@ class StorageViewer {
     this.clock.painted();
   }
 
+  #beyond(cell) {
+    const { itemsize } = this.given, past = (cell - this.now.storage.size) * itemsize;
+    return cell < 0 ? `${bytesText(-cell * itemsize)} before its start` : `${bytesText(past)} past its end`;
+  }
+
   #write(cell, aliases) {
     const { view, storage } = this.now, { itemsize } = this.given, { index } = this.hover;
     const value = this.#valueAt(cell), strong = text => element("strong", {}, text);
     const address = storage.address ? `, address ${hex(BigInt(storage.address) + BigInt(cell * itemsize))}`
-      : ` at byte ${cell * itemsize}`;
+      : ` at byte ${String(cell * itemsize).replace("-", "−")}`;
     const inColour = (i, axis) =>
       element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(i));
     const terms = index?.flatMap((i, axis) => [" + ", inColour(i, axis), `·${String(view.strides[axis]).replace("-", "−")}`]) ?? [];
@@ -528,7 +533,7 @@ class StorageViewer {
     this.formula.classList.toggle("kit-outside", outside);
     this.formula.replaceChildren(...(index ? ["view", ...indexText(index), ` → ${view.offset}`, ...terms, " = "] : []),
       `cell ${String(cell).replace("-", "−")}`,
-      outside ? " — outside the storage: memory that is not this tensor's" : address,
+      address, outside ? `, ${this.#beyond(cell)} — outside the storage: memory that is not this tensor's` : "",
       ...(value === undefined ? [] : [": ", strong(value)]), others);
   }
 }

@@ -646,7 +646,12 @@ def test_sliders_stay_inside_the_storage_until_they_are_let_out(stage):
     panel.page.wait_for_timeout(100)
     assert red == [0, 0] and all(array.alarms() > 200 for array in strided(panel))
     view, _ = strided(panel)
-    assert all("outside the storage: memory that is not this tensor's" in text for text in view.cells())
+    start, said = int(facts(panel)["storage"].split("0x")[1], 16), list(view.cells())
+    assert len(said) == 6
+    for text in said:
+        cell, address, past = re.search(r"cell (\d+), address (0x\w+), (\d+) B past its end — outside", text).groups()
+        assert int(address, 16) == start + 4 * int(cell) and int(past) == 4 * (int(cell) - 12)
+        assert text.endswith("outside the storage: memory that is not this tensor's")
 
 
 def test_the_loops_count_the_misses_of_kit_arrays(stage):
