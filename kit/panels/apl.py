@@ -38,6 +38,7 @@ class AplPad(Panel):
     _names = traitlets.Dict(help="names of the workspace: what they hold, in words").tag(sync=True)
 
     def __init__(self, text="", names=None, *, title="", **kwargs):
+        self.workspace = Workspace()  # first of all: close() needs it, also of a panel whose constructor raised
         if not isinstance(text, str):
             raise TypeError(f"text: got {type(text).__name__}, wanted APL as a str")
         if not isinstance(names or {}, Mapping):
