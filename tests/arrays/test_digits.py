@@ -79,6 +79,7 @@ def test_arrays_own_their_numbers_and_may_be_written(tmp_path):
         (LABELS, idx((4,), [0] * 4), "got shape (4,), wanted a label for each of 5 pictures"),
         (LABELS, idx((5,), [0, 1, 2, 3, 10]), "got a label 10, wanted 0 to 9"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_broken_file_is_named_with_what_is_wrong(tmp_path, name, data, words):
     (written(tmp_path) / name).write_bytes(data)

@@ -55,6 +55,15 @@ def test_strided_offset_flipped_and_stretched_arrays_are_read_right(rung):
             assert (a == kept[0]).all() and (b == kept[1]).all()
 
 
+@pytest.mark.parametrize("name", ["whole", "ordered", "parallel", "tiled"])
+def test_a_view_is_not_compiled_for_anew(name):
+    from kit.arrays import _compiled
+
+    for a in (normal(6, 6), normal(6, 6).T, normal(12, 12)[::2, 1::2]):
+        RUNGS[name](a, a)
+    assert len(getattr(_compiled, name).signatures) == 1
+
+
 @EVERY_RUNG
 def test_nothing_is_read_beyond_the_edges(rung):
     """The arrays lie in a sea of NaN; one that came in would stay."""
@@ -73,6 +82,19 @@ def test_nan_and_infinity_go_where_they_belong(rung):
     c = rung(a, b)
     assert (np.isnan(c) == np.isnan(wanted)).all() and np.isnan(c[2]).all()
     assert (c[:, 4][np.isinf(wanted[:, 4])] == wanted[:, 4][np.isinf(wanted[:, 4])]).all() and np.isinf(c).sum() == 5
+
+
+def test_numba_s_own_check_of_bounds_finds_no_index_beyond_an_array():
+    """Also of the packed copy, which no NaN surrounds. On one thread, for an error within several is not handed on."""
+    code = (
+        "import numpy as np; from kit.arrays.matmul import RUNGS\n"
+        "for m, k, n in [(1, 1, 1), (5, 7, 3), (65, 3, 67), (3, 1025, 2)]:\n"
+        "    for rung in RUNGS.values():\n"
+        "        rung(np.ones((m, k), np.float32), np.ones((k, n), np.float32))"
+    )
+    checked = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=checked)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_number_of_threads_changes_no_bit():
