@@ -755,6 +755,47 @@ def test_guided_inversion_loses_the_picture(world):
     assert lost[5.0] > 10 * lost[0]
 
 
+def rms(x):
+    return x.square().mean((1, 2, 3)).sqrt()
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.6, 1.0])
+def test_on_the_trained_network_an_edit_moves_no_further_than_proposition_1_allows(world, ratio):
+    """Encoding and decoding are Euler's steps of du = eps dtau (Eq. 3). So the distance between their paths is a sum,
+    and by Gronwall at most what follows from K1, K2 and the encoding's own error D, measured along those paths; that of
+    image-to-image is at most tau times the norms of its noise and of its predictions (4)."""
+    models, _, x0, _, query, empty = world
+    schedule, free, nothing = models.schedule, torch.ones(16, 16), empty.expand(len(x0), -1, -1)
+    guide, timesteps = guided(models.predict, empty, 5.0), models.timesteps(10)
+    encoded = diffedit.encode(models.predict, schedule, x0, timesteps, empty, ratio=ratio)
+    path = [*diffedit.edit_path(guide, schedule, encoded, free, query)]
+    moved, bound, K1, K2, D = torch.zeros_like(x0), torch.zeros(len(x0)), [], [], []
+    for above, below in pairwise(path):
+        t, up = above.t, schedule.sigma(above.t) - schedule.sigma(below.t)
+        pictures = above.x, encoded[t], encoded[below.t]
+        of_edit, of_level, of_encoding = (models.predict(x, t, nothing) for x in pictures)
+        moved = moved - up * (below.eps - of_encoding)
+        far = rms(above.x - encoded[t])
+        K1.append(torch.where(far > 0, rms(of_edit - of_level) / far, 0))
+        K2.append(rms(below.eps - of_edit))
+        D.append(rms(of_level - of_encoding))
+        bound = bound * (1 + up * K1[-1] * schedule.signal(t)) + up * (K2[-1] + D[-1])
+    end = schedule.signal(-1)  # not quite 1: the schedule's clean end keeps a trace of noise
+    torch.testing.assert_close((path[-1].x - x0) / end, moved, atol=1e-4, rtol=0)
+    assert (rms(moved) <= bound).all()
+
+    tau, (k1, k2, d) = schedule.sigma(path[0].t), (torch.stack(v).amax(0).tolist() for v in (K1, K2, D))
+    gronwall = torch.tensor([deviation_by_gronwall(tau, a, b + c) for a, b, c in zip(k1, k2, d, strict=True)])
+    assert (bound <= gronwall).all()
+    assert ratio > 0.2 or (rms(moved) > gronwall / 10).all()  # near the picture it is no empty promise
+
+    noisy = diffedit.noised(schedule, x0, timesteps, ratio=ratio)
+    path = [*diffedit.edit_path(guide, schedule, noisy, free, query)]
+    C = torch.stack([rms(state.eps) for state in path[1:]]).amax(0)
+    noise = rms(seeds.randn(x0.shape, 0))
+    assert (rms(path[-1].x / end - x0) <= (C + noise) * tau).all()
+
+
 # Bad input, and what is odd
 
 
