@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from kit.panels._pictures import png
 
 MOST_CELLS, LONGEST = 10_000, 128  # as in _cells.js
+MOST_PICTURED = 400  # cells of an array in a picture
 AXIS_COLOURS = ("#2f63c0", "#b4502d", "#2d7d46", "#9a3fa0", "#227f8c", "#7d6a1b")
 INK, MUTED, LINE, CELL, ALARM = "#1c2330", "#5b6270", "#c9ccd3", "#edeef0", "#b42318"
 MARGIN = 18
@@ -69,8 +70,8 @@ class Picture:
         self.y += size + 7
 
     def tiles(self, shape, cell_of, x=14, measured=True):
-        """Draw an array, at most 400 cells of it; cell_of(index) -> (text, fill, ghost), fill None for no cell."""
-        shown = shown_shape(shape, 400)
+        """Draw an array, or as many cells as fit; cell_of(index) -> (text, fill, ghost), fill None for no cell."""
+        shown = shown_shape(shape, MOST_PICTURED)
         left, top = x, self.y
         if measured:
             left, top = x + MARGIN * (len(shape) // 2), self.y + MARGIN * -(-len(shape) // 2)

@@ -458,7 +458,7 @@ class StorageViewer {
     const outside = [...this.cells].filter(cell => this.#isOutside(cell)).slice(0, 1000);
     const low = Math.min(storage.first, ...outside), high = Math.max(storage.first + storage.values.length - 1, ...outside);
     this.firstLine = Math.floor((low + this.lead) / per);
-    const lines = Math.min(1000, Math.floor((high + this.lead) / per) - this.firstLine + 1);
+    const most = Math.ceil(MOST_CELLS / per) + 1, lines = Math.min(most, Math.floor((high + this.lead) / per) - this.firstLine + 1);
     const across = Math.max(1, Math.min(Math.ceil(lines / 20), Math.floor((room - 80) / (per * 6 + 12))));
     this.per = per;
     this.across = across;

@@ -6,7 +6,7 @@ import contextlib
 import traitlets
 
 from kit.arrays import strides
-from kit.panels._cells import CELL, MOST_CELLS, MUTED, Picture, number_text, texts
+from kit.panels._cells import CELL, MOST_CELLS, MOST_PICTURED, MUTED, Picture, number_text, shown_shape, texts
 from kit.panels._panel import Panel, source
 
 MOST_COPIED = 64 * 2**20  # bytes that the library is asked to copy only to see whether it does
@@ -89,11 +89,13 @@ class StorageView(Panel):
         page.line(f"shape {view.shape}   strides {view.strides}   offset {view.offset}", MUTED)
         page.line(f"view, {'contiguous' if view.is_contiguous else 'not contiguous'}", MUTED)
         page.tiles(view.shape, lambda index: _cell(window, view.cell(index)))
-        page.line(f"storage of {found.size} cells, a row is a cache line of {strides.LINE} B", MUTED)
         per = max(1, strides.LINE // found.itemsize)
         lead = found.address % strides.LINE // found.itemsize % per
         rows = -(-(lead + len(window["values"])) // per)
-        read = set(view.cells()) if view.count <= MOST_CELLS else ()
+        cut = shown_shape((rows, per), MOST_PICTURED)[0]
+        drawn = f"; {cut} rows are drawn" * (cut < rows)
+        page.line(f"storage of {found.size:,} cells, a row is a cache line of {strides.LINE} B{drawn}", MUTED)
+        read = set(strides.View(shown_shape(view.shape), view.strides, view.offset).cells())
         first = window["first"] - lead
         page.tiles((rows, per), lambda at: _cell(window, first + at[0] * per + at[1], read), measured=False)
         return page.png()

@@ -593,6 +593,26 @@ def test_a_storage_scrolls_to_the_cell_that_a_view_reads(stage):
     assert box[2] > box[1] + 100 and box[0] + box[1] == pytest.approx(box[2], abs=20)  # the last line is in sight
 
 
+@pytest.mark.parametrize("dtype", ["int8", "float64", "complex128"])
+def test_ten_thousand_cells_of_a_storage_are_drawn_to_the_last(stage, dtype):
+    panel = stage(StorageView(np.zeros((100, 100), dtype)), viewport={"width": 1100, "height": 900})
+    view, stored = strided(panel)
+    assert panel.find("figcaption").nth(1).inner_text().startswith("storage of 10,000 cells; ")
+    view.over.focus()
+    panel.page.keyboard.press("End")
+    panel.page.wait_for_timeout(60)
+    assert stored.over.evaluate(MARKED) is not None
+
+
+def test_of_a_large_array_it_is_said_how_much_is_drawn(stage):
+    panel = stage(StorageView(np.arange(1_000_000).reshape(1000, 1000)), viewport={"width": 1100, "height": 900})
+    assert panel.find("figcaption").all_inner_texts() == [
+        "view t (1000, 1000), drawn up to (64, 128)",
+        "storage of 1,000,000 cells, 10,000 of them drawn; each block one cache line",
+    ]
+    assert facts(panel)["reads"] == "cells 0 to 999999"
+
+
 def test_what_numpy_flips_is_a_view_with_a_negative_stride_and_torch_copies(stage):
     numpy = stage(StrideVisualizer(np.arange(6), ops=[("flip", 0)]))
     assert (numpy.find(".kit-badge").inner_text(), facts(numpy)["strides"]) == ("view", "(-1,)")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kit.panels import StorageView, StrideVisualizer
+from kit.panels import StorageView, StrideVisualizer, _cells
 from kit.panels.strides import verdict
 
 
@@ -141,6 +141,20 @@ def test_a_line_of_64_cells_has_room_on_the_picture():
     )
     coloured = (np.ptp(picture.astype(int), axis=2) > 20).any(axis=0).nonzero()[0]
     assert coloured.max() < 679 and (picture[:, -1] == 255).all()
+
+
+def test_the_picture_of_a_large_storage_says_how_much_it_holds_and_tints_what_is_read(monkeypatch):
+    lines, drawn = [], []
+    monkeypatch.setattr(_cells.Picture, "line", lambda page, words, *_, **__: lines.append(words))
+    monkeypatch.setattr(_cells.Picture, "tiles", lambda page, shape, cell_of, **_: drawn.append((shape, cell_of)))
+    array = np.zeros((1000, 1000), np.float64)
+    StorageView(array[:, ::2])._static()
+    assert lines[-1] == "storage of 1,000,000 cells, a row is a cache line of 64 B; 32 rows are drawn"
+    (rows, per), cell_of = drawn[-1]
+    lead = array.ctypes.data % 64 // 8
+    colours = [cell_of((at // per, at % per))[1] for at in range(lead, lead + 100)]
+    assert per == 8 and rows in (1250, 1251)
+    assert all((colour == _cells.CELL) == bool(cell % 2) for cell, colour in enumerate(colours))
 
 
 def test_the_picture_is_of_what_is_read_after_the_operations():
