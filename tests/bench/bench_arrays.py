@@ -23,7 +23,7 @@ PANELS = {  # the panel -> what is moved: its element and how
     "StorageView(square)": {"point at the view": (VIEW, HOVER), "point at the storage": (STORAGE, HOVER)},
     "StrideVisualizer(rng.normal(size=(100, 102)), ops=strided)": {
         "point at the view": (VIEW, HOVER),
-        "slide the offset": ("input[aria-label=offset]", (0.02, 0.5, 3)),
+        "slide the offset": ("input[aria-label=offset]", (0.05, 0.5, 1.5)),
     },
     **{
         f'MatmulStepper(square, square, order="{order}", block=16)': {

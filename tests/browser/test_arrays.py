@@ -12,7 +12,7 @@ import torch
 from playwright.sync_api import expect
 
 from kit.arrays import broadcast, strides
-from kit.panels import BroadcastVisualizer, StorageView, StrideVisualizer, _cells
+from kit.panels import BroadcastVisualizer, MatmulStepper, StorageView, StrideVisualizer, _cells
 from tests.arrays.test_broadcast import PAIRS, SHAPES
 from tests.arrays.test_strides import drawn, start
 from tests.browser.pages import opened
@@ -740,22 +740,27 @@ def test_hovering_and_sliding_over_ten_thousand_cells_takes_less_than_a_frame(st
     """The time of Chromium's main thread for an input, from its event to its drawing; other processes do not count."""
     broadcasting = BroadcastVisualizer((100, 1), (100,))
     striding = StrideVisualizer(torch.rand(100, 101), ops=[("as_strided", (100, 100), (100, 1), 0)])
-    for panel, number, script in [(broadcasting, 2, WANDER), (striding, 0, WANDER), (striding, 0, SLIDE)]:
+    steppers = [MatmulStepper(np.eye(100), np.eye(100), order=order) for order in ("rows", "outer", "blocks")]
+    cases = [(broadcasting, 2, WANDER), (striding, 0, WANDER), (striding, 0, SLIDE.format("offset"))]
+    cases += [(stepper, 2, script) for stepper in steppers for script in (WANDER, SLIDE.format("Multiply-adds done"))]
+    for panel, number, script in cases:
         put = stage(panel, viewport={"width": 1100, "height": 900})
         put.page.wait_for_timeout(300)
         busy = processor_time(put.page)
         before = busy()
         arrays(put)[number].over.evaluate(script)
         spent = (busy() - before) / 80
-        put.page.evaluate("document.querySelector('.kit-terms').dispatchEvent(new PointerEvent('pointerleave'))")
+        put.find(".kit-terms, .kit-card").evaluate_all(LEAVE)
         times = put.page.evaluate("log").pop()["state"]["_timing"]
         assert times["moves"] >= 60 and spent <= 0.016, (spent, times)
 
 
-SLIDE = """async () => {
-  const slider = document.querySelector("input[aria-label=offset]");
-  for (let i = 0; i < 80; i++) {
-    slider.value = i;
+LEAVE = "all => all.forEach(each => each.dispatchEvent(new PointerEvent('pointerleave')))"
+
+SLIDE = """async () => {{
+  const slider = document.querySelector("input[aria-label='{}']");
+  for (let i = 0; i < 80; i++) {{
+    slider.value = Math.round((i + 1) / 80 * slider.max);
     slider.dispatchEvent(new Event("input"));
     await new Promise(done => setTimeout(done, 40));
-  } }"""
+  }} }}"""

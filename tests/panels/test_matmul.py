@@ -74,6 +74,9 @@ def test_the_readers_choices_come_back():
     panel.comm.choose(einsum="ij->ji", order="outer", block=3, step=7)
     assert (panel.einsum, panel.order, panel.block, panel.step) == ("ij->ji", "outer", 3, 7)
     assert repr(panel) == "MatmulStepper(a (4, 6), b (6, 5), order='outer', einsum='ij->ji', step=7)"
+    assert panel.stats() == {}
+    panel.comm.choose(_timing={"moves": 3, "p50_ms": 4.0, "p95_ms": 5.0})
+    assert panel.stats() == {"moves": 3, "p50_ms": 4.0, "p95_ms": 5.0}
     for name, value in dict(einsum="i->z", order="zigzag", block=0, step=-1).items():
         with pytest.raises(traitlets.TraitError):
             setattr(panel, name, value)
