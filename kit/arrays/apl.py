@@ -42,7 +42,7 @@ def torch_code(text, **names):
 class Workspace:
     """Names and their arrays or functions, which stay from run to run.
 
-    names: numbers, texts, nested lists, numpy arrays, or tensors on any device. Raises TypeError for anything else.
+    names: numbers, texts, nested lists, numpy arrays, or tensors on any device, as `from_python` takes them.
     seconds: what a run may take, for not every ⍣ ends by itself; then it raises AplError LIMIT ERROR.
     """
 
@@ -112,6 +112,10 @@ class Workspace:
         try:
             with np.errstate(all="ignore"):
                 return work(text)
+        except AplError as error:
+            if error.position is None:
+                error.text, error.position = text, 0
+            raise
         except RecursionError:
             raise AplError("LIMIT ERROR", "functions or brackets nested too deep", (text, 0)) from None
         except MemoryError:
@@ -371,7 +375,10 @@ def described(value):
 
 
 def from_python(value, name="value"):
-    """An APL array of a number, a text, a nested list, a numpy array or a tensor. Raises TypeError."""
+    """An APL array of a number, a text, a nested list, a numpy array or a tensor.
+
+    Raises TypeError for what holds no finite real numbers, ValueError for more than 2^22 of them or 15 axes.
+    """
     if isinstance(value, str):
         return np.array(list(value), dtype="<U1")
     if hasattr(value, "detach"):
@@ -386,7 +393,9 @@ def from_python(value, name="value"):
         )
     if not np.isfinite(array).all():
         raise TypeError(f"{name}: got NaN or infinity, wanted finite numbers: APL has no others")
-    functions.limit(array.shape)
+    if array.size > functions.MOST_CELLS or array.ndim > functions.MOST_AXES:
+        wanted = f"at most {functions.MOST_CELLS} cells and {functions.MOST_AXES} axes"
+        raise ValueError(f"{name}: got shape {array.shape}, wanted {wanted}")
     return array.astype(float)
 
 

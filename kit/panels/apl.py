@@ -14,7 +14,7 @@ from kit.panels._pictures import png, printable
 
 MOST_KEPT, MOST_TYPED = 40, 10_000
 INDENT = " " * 6  # what is typed stands further right than what is answered, as in every APL since 1966
-WIDTH, LINE, MOST_LINES = 680, 15, 60
+WIDTH, LINE, MOST_LINES, MOST_COLUMNS = 680, 15, 60, 83
 INK, MUTED, ALARM = "#1c2330", "#5b6270", "#b42318"
 
 
@@ -94,7 +94,8 @@ class AplPad(Panel):
         image = Image.new("RGB", (WIDTH, LINE * len(lines) + 24), "white")
         draw, font = ImageDraw.Draw(image), _font()
         for row, (line, colour) in enumerate(lines):
-            text = line[:90] if font else printable(line[:90])
+            line = line if len(line) <= MOST_COLUMNS else line[: MOST_COLUMNS - 1] + "…"
+            text = line if font else printable(line)
             draw.text((14, 12 + LINE * row), text, fill=colour, font=font or ImageFont.load_default(13))
         return png(image, 32)
 

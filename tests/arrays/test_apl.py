@@ -542,6 +542,7 @@ ERRORS = [
     ("{2:1⋄3}0", "DOMAIN ERROR", 1),
     ("3?2", "DOMAIN ERROR", 1),
     ("{∇⍵}1", "LIMIT ERROR", 0),
+    ("a←1 2" + "⋄a←a 1" * 40, "LIMIT ERROR", 0),
     ("((1", "SYNTAX ERROR", 1),
     ("1)", "SYNTAX ERROR", 1),
     ("{1", "SYNTAX ERROR", 0),
@@ -800,6 +801,12 @@ def test_what_is_no_array_is_refused(value, words):
         evaluate("x", x=value)
 
 
+@pytest.mark.parametrize("shape", [(5000, 1000), (1,) * 16])
+def test_arrays_too_large_for_the_workspace_are_refused(shape):
+    with pytest.raises(ValueError, match=r"x: got shape \(\d+, .*\), wanted at most 4194304 cells and 15 axes"):
+        evaluate("x", x=np.zeros(shape, dtype=np.int8))
+
+
 def test_a_text_that_is_none_is_refused():
     with pytest.raises(TypeError, match="text: got int, wanted APL as a str"):
         evaluate(3)
@@ -834,6 +841,8 @@ PRINTED = [
     ("⍬", ""),
     ("0 3⍴0", ""),
     ("5", "5"),
+    ("-0 1", "0 ¯1"),  # APL has no ¯0
+    ("⌈¯0.5", "0"),
     ("'a'", "a"),
     ("2 2 2⍴⍳8", "1 2\n3 4\n\n5 6\n7 8"),
     ("(1 2)'abc' 3", "┌───┬───┬─┐\n│1 2│abc│3│\n└───┴───┴─┘"),

@@ -182,7 +182,7 @@ def test_a_closed_pad_ends_its_work_and_goes():
     pad.run("{⍵+1}⍣{0}1")
     work, gone = pad.work, weakref.ref(pad)
     pad.close()
-    assert work.wait(10)
+    assert work.wait(5)  # half of what a run may take
     del pad
     gc.collect()
     assert gone() is None
