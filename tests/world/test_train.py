@@ -11,8 +11,7 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-import kit.diffusion.training
-from kit.diffusion.training import Plan
+from kit.diffusion.training import Plan, Run
 from kit.world import train as module
 from kit.world.train import Recipe, make_world
 
@@ -68,16 +67,16 @@ def test_a_killed_run_leaves_the_weights_alone_and_ends_bit_for_bit_the_same(mad
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("the weights that were there")
-    left, save = [saves], kit.diffusion.training._save
+    left, save = [saves], Run._write
 
-    def saves_then_dies(*arguments):
-        save(*arguments)
+    def saves_then_dies(run):
+        save(run)
         left[0] -= 1
         if left[0] == 0:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(kit.diffusion.training, "_save", saves_then_dies)
+        patch.setattr(Run, "_write", saves_then_dies)
         with pytest.raises(KeyboardInterrupt):
             make_world(TINY, tmp_path / "work", out)
     assert (out / "precious").exists() and len(list(out.iterdir())) == 1
