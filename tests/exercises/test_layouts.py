@@ -40,6 +40,7 @@ def test_a_copy_is_told_from_a_view():
     assert as_view(lambda x: x.T, {"x": x})["a copy"] is False
     assert as_view(lambda x: x.T.clone(), {"x": x})["a copy"] is True
     assert as_view(lambda x: x.tolist(), {"x": x})["a copy"] is True
+    assert as_view(lambda x: x.as_strided((2,), (1,)), {"x": x})["on a view with holes"].tolist() == [0, 77]
     # reshape gives a view of a packed tensor, and a copy of one with holes
     assert as_view(lambda x: x.reshape(-1), {"x": x})["a copy"] is True
 
