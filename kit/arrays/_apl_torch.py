@@ -562,13 +562,13 @@ def _inverted(right, value):
     return Term(f"1 / {right.number.tensor}", value, "float") if (right.value != 0).all() else None
 
 
-def _same(right, value):
+def _itself(right, value):
     return right
 
 
 _COMPARISONS = {"=": "==", "≠": "!=", "<": "<", "≤": "<=", "≥": ">=", ">": ">"}
 _MONADS = {
-    **dict.fromkeys("+⊢⊣", _same),
+    **dict.fromkeys("+⊢⊣", _itself),
     "-": _negated,
     "×": _method("sign"),
     "÷": _inverted,

@@ -77,6 +77,13 @@ class AplPad(Panel):
     def __repr__(self):
         return "\n".join([f"AplPad({len(self._entries)} expressions)", *(text for text, _ in self._lines())])
 
+    def _repr_mimebundle_(self, **kwargs):
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return {**data, "text/plain": repr(self)}, metadata  # whole: ipywidgets cuts it after 110 characters
+
     def _lines(self):
         """The session as lines of text, each with its colour; the newest, if there are too many."""
         lines = []

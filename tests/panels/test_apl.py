@@ -1,5 +1,6 @@
 """AplPad seen from Python: what it evaluates, says of torch, sends, refuses, and how it ends."""
 
+import base64
 import gc
 import io
 import json
@@ -164,7 +165,9 @@ def test_without_a_browser_there_is_a_picture_and_a_text():
         "LENGTH ERROR: shape 2 against shape 3; wanted equal shapes, or one element\n"
         "      'abc'(1 2)\n┌───┬───┐\n│abc│1 2│\n└───┴───┘"
     )
+    bundle, _ = pad._repr_mimebundle_()
     data = pad._static()
+    assert bundle["text/plain"] == repr(pad) and base64.b64decode(bundle["image/png"]) == data
     picture = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert len(data) < 200_000 and picture.shape == (15 * 11 + 24, 680, 3)
     assert (np.ptp(picture, axis=2) > 100).any() and (picture[-6:] == 255).all()  # the error is red
