@@ -49,7 +49,8 @@ class Choice {
     Object.assign(this, changes);
     this.samples = Math.round(this.samples);
     this.#renew();
-    if (save) this.save();
+    // Not while a hand drags: to send, and what a notebook does with the answer, would take from the next frame.
+    if (save && !this.held) this.save();
   }
 
   // --- from the differences to the mask

@@ -59,7 +59,7 @@ class MaskPicker(Panel):
 
     A Mask that other arithmetic made (another `clip`, a deviation) is shown just as it is, without the choice of n.
     The traits threshold, samples and brush make the mask, in the browser and here alike: `picker.mask` is what
-    `kit.diffusion.diffedit.edit` takes. While a hand drags the threshold or n they are sent at most every 100 ms.
+    `kit.diffusion.diffedit.edit` takes. They are sent when a hand lets go, and while keys move them every 100 ms.
     Raises TypeError or ValueError for bad input, and TraitError for a choice there is not.
     """
 

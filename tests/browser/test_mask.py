@@ -350,43 +350,33 @@ def test_cells_in_doubt_and_no_others_are_hatched(stage):
 # The threshold
 
 
-def test_the_line_is_dragged_and_the_picture_follows_while_the_kernel_hears_little(stage):
+def test_the_line_is_dragged_and_the_picture_follows_while_the_kernel_hears_nothing(stage):
     panel = stage(picker(view="contour"))
     panel.page.mouse.move(*panel.at(0.5))
     panel.page.mouse.down()
     places = np.linspace(0.5, 0.2, 40)
-    since = panel.page.evaluate("performance.now()")
     for place in places:
         panel.page.mouse.move(*panel.at(place))
     mask = enlarged(normalised(MAPS, 0.9) > panel.now())
-    passed = panel.page.evaluate("performance.now()") - since
     assert abs(panel.now() - 0.2) < 0.01
-    during = panel.log()
-    assert {entry["kind"] for entry in during} <= {"save"} and {name for e in during for name in e["state"]} <= {
-        "threshold"
-    }
-    assert len(during) <= passed / 100 + 1
     assert_shows(panel, outlined(PLAIN, mask))
+    panel.page.wait_for_timeout(300)
+    assert panel.log() == []
     panel.page.mouse.up()
-    assert panel.saved("threshold")[-1] == panel.now() and panel.agrees().any()
+    assert panel.saved("threshold") == [panel.now()] and panel.agrees().any()
 
 
-def test_what_the_kernel_hears_of_a_long_drag_is_a_word_every_100_ms(stage):
+def test_what_the_kernel_hears_of_a_held_key_is_a_word_every_100_ms(stage):
     panel = stage(picker())
-    panel.page.mouse.move(*panel.at(0.3))
-    panel.page.mouse.down()
     said = panel.page.evaluate("""async () => {
-      const plot = document.querySelector(".kit-level"), box = plot.getBoundingClientRect();
-      const before = log.length, since = performance.now();
+      const line = document.querySelector(".kit-threshold"), before = log.length, since = performance.now();
       for (let i = 0; performance.now() - since < 1000; i++) {
-        const clientX = box.left + (0.3 + 0.1 * Math.sin(i / 9)) * box.width;
-        plot.dispatchEvent(new PointerEvent("pointermove", { clientX, clientY: box.top + 60 }));
+        line.dispatchEvent(new KeyboardEvent("keydown", { key: i % 40 < 20 ? "ArrowRight" : "ArrowLeft" }));
         await new Promise(done => setTimeout(done, 8));
       }
       return log.length - before;
     }""")
     assert 3 <= said <= 11
-    panel.page.mouse.up()
 
 
 def test_the_line_stops_at_the_marks_but_not_under_alt(stage):
