@@ -13,11 +13,10 @@ from math import prod
 
 import torch
 
+from kit.arrays.strides import LINE
 from kit.exercises.checking import Exercise
 from kit.exercises.inputs import dtype, normal, shapes
 from kit.exercises.layouts import as_view, twice
-
-LINE = 64  # bytes of a cache line
 
 
 def _sizes(count: int, axes: int, seed: int) -> list[list[int]]:
