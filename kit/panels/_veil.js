@@ -130,12 +130,15 @@ class Veil {
       for (let i = y * width + left, end = i + cell; i < end; i++) out[i] = side[i];
     }
     const start = top * width + left, right = start + cell - 1, bottom = start + (cell - 1) * width, line = bit ? INNER : OUTER;
-    const along = (i, step) => { for (let k = 0; k < cell; k++, i += step) out[i] = line; };
-    if (column && (looks[at - 1] & 1) !== bit) along(start, width);
-    if (column + 1 < columns && (looks[at + 1] & 1) !== bit) along(right, width);
-    if (at >= columns && (looks[at - columns] & 1) !== bit) along(start, 1);
-    if (at + columns < looks.length && (looks[at + columns] & 1) !== bit) along(bottom, 1);
+    if (column && (looks[at - 1] & 1) !== bit) this.#line(start, width, line);
+    if (column + 1 < columns && (looks[at + 1] & 1) !== bit) this.#line(right, width, line);
+    if (at >= columns && (looks[at - columns] & 1) !== bit) this.#line(start, 1, line);
+    if (at + columns < looks.length && (looks[at + columns] & 1) !== bit) this.#line(bottom, 1, line);
     if (looks[at] & 2) this.#hatch(left, top);
+  }
+
+  #line(from, step, line) {
+    for (let k = 0, i = from; k < this.cell; k++, i += step) this.out[i] = line;
   }
 
   // Interpolated, the mask's line goes its own way between the cells.

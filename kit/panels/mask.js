@@ -56,7 +56,10 @@ class Choice {
   // --- from the differences to the mask
 
   madeOf(n) {
-    if (!this.#made.has(n)) this.#made.set(n, normalised(this.maps, this.area, n, this.model.get("clip")));
+    if (!this.#made.has(n)) {
+      const made = normalised(this.maps, this.area, n, this.model.get("clip"));
+      this.#made.set(n, { ...made, otsu: otsu(made.map) });
+    }
     return this.#made.get(n);
   }
 
@@ -79,9 +82,9 @@ class Choice {
     for (let i = 0; i < layer.length; i++) if (layer[i]) this.field[i] = layer[i] > 0 ? 1 + BEYOND : -BEYOND;
   }
 
-  #snap({ map }) {
+  #snap(made) {
     this.snapsAt = this.percentile;
-    this.snaps = { paper: 0.5, Otsu: otsu(map), percentile: quantile(map, this.percentile / 100) };
+    this.snaps = { paper: 0.5, Otsu: made.otsu, percentile: quantile(made.map, this.percentile / 100) };
   }
 
   atPercentile(percentile) {
