@@ -289,9 +289,7 @@ class MatmulView {
       className: "kit-einsum", "aria-label": "einsum", title: "letters for the axes of a, of b, and of the result" });
     this.orders = Object.entries(ORDERS).map(([order, label]) =>
       this.#button(label, () => this.#restart({ order }), { value: order, "aria-pressed": "false" }));
-    const sides = [...new Set([...SIDES, model.get("block")])].sort((one, other) => one - other);
-    this.block = element("select", { tabIndex: 0, "aria-label": "Side of a block" },
-      ...sides.map(side => element("option", { value: side }, `side ${side}`)));
+    this.block = element("select", { tabIndex: 0, "aria-label": "Side of a block" });
     this.wrong = element("div", { className: "kit-error kit-wrong", role: "alert", hidden: true });
     this.note = element("p", { className: "kit-note", hidden: true });
     this.letters = element("div", { className: "kit-letters" });
@@ -436,6 +434,8 @@ class MatmulView {
     if (this.field.value !== text) this.field.value = text;
     this.#refuse(text, this.refused);
     this.orders.forEach(button => button.setAttribute("aria-pressed", String(button.value === order)));
+    const sides = [...new Set([...SIDES, model.get("block")])].sort((one, other) => one - other);
+    this.block.replaceChildren(...sides.map(side => element("option", { value: side }, `side ${side}`)));
     this.block.hidden = order !== "blocks";
     this.block.value = model.get("block");
     this.time.max = this.tiling.length;

@@ -460,8 +460,10 @@ def test_order_and_block_are_chosen_by_the_reader_and_by_the_kernel(stage):
     panel.page.evaluate("kernel.set('order', 'blocks')")
     expect(panel.find("select")).to_be_visible()
     assert loop.inner_text() == "for i₀: for j₀: for k₀: for i: for j: for k: c[i, j] += a[i, k] · b[k, j]"
+    panel.page.evaluate("kernel.set('block', 5)")
+    assert panel.find("select").input_value() == "5"
     panel.find("select").select_option("4")
-    assert panel.saved("block") == [4]
+    assert panel.saved("block") == [4] and panel.find("select").input_value() == "4"
     press(panel, "PageUp")
     assert panel.find(".kit-readings dd").first.inner_text() == "24 of 24"
     panel.page.evaluate("kernel.set('einsum', 'ij->ji'); kernel.set('step', 2)")
