@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from diffusers import DDIMInverseScheduler, DDIMScheduler, StableDiffusionDiffEditPipeline
 
 import kit
-from kit.diffusion import diffedit, image_to_image
+from kit.diffusion import ddim, diffedit, edit, guidance, image_to_image, schedule, seeds
 from kit.diffusion.guidance import guided
 from kit.world import ATTRIBUTES, WEIGHTS, load_judge, poses_of
 from kit.world.caption import say
@@ -39,6 +39,7 @@ from kit.world.caption import say
 STEPS, RATIO, GUIDANCE, SEED = 25, 0.8, 5.0, 1 << 42
 BATCH = 20  # scenes at a time, and noised copies in one call
 SCENES = int(os.environ.get("DIFFEDIT_SCENES", 200))
+MODULES = ddim, diffedit, edit, guidance, schedule, seeds  # what the ways are made of
 KINDS = ("species", "pose", "place", "style")
 
 
@@ -237,7 +238,7 @@ def file():
     if "DIFFEDIT_SCORES" in os.environ:
         return Path(os.environ["DIFFEDIT_SCORES"])
     made = hashlib.sha256(repr((STEPS, RATIO, GUIDANCE, SEED, BATCH)).encode())
-    for source in (WEIGHTS / "card.json", *sorted(Path(diffedit.__file__).parent.glob("*.py"))):
+    for source in (WEIGHTS / "card.json", *(Path(module.__file__) for module in MODULES)):
         made.update(source.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "walkthrough-kit" / "bench" / f"diffedit-{made.hexdigest()[:12]}.json"
