@@ -14,7 +14,6 @@ one call. Not here: how to sample, guide and edit (`kit.diffusion`), training (`
 import json
 import re
 import warnings
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -25,13 +24,13 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from transformers import CLIPTextModel
-from transformers.utils import logging as transformers_logging
 
 from kit.diffusion import checks, ddim, seeds
 from kit.diffusion.denoising import Denoising
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule, above_zero
 from kit.world import WEIGHTS, unknown_words
+from kit.world.judge import without_bar
 
 _NETWORKS = {  # part -> its class, and the name of its weights' file
     "unet": (UNet2DConditionModel, "diffusion_pytorch_model"),
@@ -473,7 +472,7 @@ def _weights(name, part, files, dtype):
 
 def _network(name, file, dtype, device):
     """The network whose weights are in `file`, frozen."""
-    with _no_progress_bar():
+    with without_bar():
         network, report = _read(
             name,
             file.parent,
@@ -528,18 +527,6 @@ def _json(name, folder, file):
         raise FileNotFoundError(f"{name}: has no {file}, {wanted}; {_AGAIN}") from None
     except (TypeError, ValueError) as error:
         raise OSError(f"{name}: {file} is damaged ({_brief(error)}); {_AGAIN}") from None
-
-
-@contextmanager
-def _no_progress_bar():
-    """Keeps the bar that transformers draws for a second's work out of a notebook; as it was, afterwards."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _device(device):

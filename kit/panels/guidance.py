@@ -5,13 +5,11 @@ guidance (2207.12598 counts from 0: w' = w - 1). Whatever the rescaling, the gui
 k (u + v (c - u)) with two numbers a picture: k, a scale, and v, the guidance in effect.
 """
 
-import base64
 import functools
 import inspect
 import itertools
 import math
 import operator
-import sys
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -259,12 +257,6 @@ class GuidanceSlider(Panel):
         steps = _steps(self._sample, self.w, _settings(key))
         self.work.start(steps, functools.partial(_take, key), finish=functools.partial(_finish, key))
 
-    def _tell(self, content, data):
-        if "google.colab" in sys.modules:  # its bridge carries JSON only, once a widget is open
-            self.send({**content, "base64": base64.b64encode(data).decode()})
-        else:
-            self.send(content, buffers=[data])
-
     # --- what is shown, and the code that makes it
 
     def preview(self, negative=False):
@@ -367,13 +359,13 @@ class GuidanceSlider(Panel):
 def _take(key, panel, index, item):
     data = encode(as_picture(item, f"sample at {_said(key)}, picture {index}"))
     panel._last = data
-    panel._tell({"kind": "step", "key": key, "step": index + 1}, data)
+    panel.send_bytes({"kind": "step", "key": key, "step": index + 1}, data)
 
 
 def _finish(key, panel, status):
     if status == "done":
         panel._finished.add(key, panel._last, rerun=True)
-        panel._tell({"kind": "sample", "key": key}, panel._last)
+        panel.send_bytes({"kind": "sample", "key": key}, panel._last)
 
 
 def _steps(sample, w, settings):

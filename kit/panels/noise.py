@@ -4,7 +4,6 @@ Notation: alpha_bar is ᾱ, the share of signal in the variance; sigma = sqrt((1
 of signal; log-SNR = log(ᾱ / (1 - ᾱ)). Step 0 is the first picture of the path, whatever its noise.
 """
 
-import base64
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -215,21 +214,14 @@ class NoiseScrubber(Scrubber):
             self.length = max(self.length, step + 1)
             self.pixelated = self._pixels()  # before the sizes, which the browser hears of
             self.sizes = [list(size) for size in self._reel.sizes]
-        self._send_rows(rows)
+        packed = pack(rows)
+        self.send_bytes({"kind": "frames", "table": packed["table"]}, packed["blob"])
         if self.index == step - 1:  # asked last: the reader may have moved away while the picture was packed
             self.index = step
 
     @property
     def _known(self):
         return bool(self.timesteps or self.labels or self.alpha_bar)
-
-    def _send_rows(self, rows):
-        packed = pack(rows)
-        blob = packed.pop("blob")
-        if "google.colab" in sys.modules:  # its bridge carries JSON only, once a widget is open
-            self.send({"kind": "frames", **packed, "base64": base64.b64encode(blob).decode()})
-        else:
-            self.send({"kind": "frames", **packed}, buffers=[blob])
 
     def _complete(self, status):
         if "google.colab" not in sys.modules:

@@ -6,6 +6,7 @@ tower that the text tower was trained against, as CLIP's was, so that a CLIP sco
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,23 @@ def load_likeness(folder: str | Path = WEIGHTS) -> Likeness:
     from transformers import CLIPVisionModelWithProjection
 
     path = _present(Path(folder) / "image_encoder" / "model.safetensors").parent
-    return Likeness(CLIPVisionModelWithProjection.from_pretrained(path).float().eval().requires_grad_(False))
+    with without_bar():
+        tower = CLIPVisionModelWithProjection.from_pretrained(path)
+    return Likeness(tower.float().eval().requires_grad_(False))
+
+
+@contextmanager
+def without_bar():
+    """Keeps the bar that transformers draws for a second's work out of a notebook; as it was, afterwards."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _present(path: Path) -> Path:

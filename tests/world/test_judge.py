@@ -50,3 +50,11 @@ def test_missing_weights_name_the_mend(load, tmp_path):
 def test_the_judge_refuses_other_sizes():
     with pytest.raises(ValueError, match=r"got pictures of shape \(1, 3, 64, 64\), wanted \(n, 3, 128, 128\)"):
         load_judge().read(torch.zeros(1, 3, 64, 64))
+
+
+def test_loading_the_image_tower_says_nothing_and_leaves_other_peoples_settings_alone(capfd):
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    load_likeness()
+    assert capfd.readouterr() == ("", "") and logging.is_progress_bar_enabled() == before
