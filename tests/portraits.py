@@ -10,8 +10,7 @@ from PIL import Image
 import kit
 from kit.__main__ import chromium
 from kit.diffusion import Schedule, guided, path, randn, sample
-from kit.panels import GuidanceSlider, NoiseScrubber
-from kit.panels.guidance import fit_rgb
+from kit.panels import GuidanceSlider, NoiseScrubber, fit_rgb
 from tests.browser.pages import launched, opened
 
 PICTURE = Path(kit.__file__).parent / "panels" / "portraits.png"

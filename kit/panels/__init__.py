@@ -15,6 +15,7 @@ _HOMES = {
     "Panel": "_panel",
     "StorageView": "strides",
     "StrideVisualizer": "strides",
+    "fit_rgb": "guidance",
 }
 __all__ = sorted(_HOMES)
 
