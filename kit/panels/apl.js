@@ -94,7 +94,7 @@ class Bar {
     const made = element("button", { type: "button", className: "kit-glyph", tabIndex: this.buttons.length ? -1 : 0,
       "aria-label": label }, element("span", {}, glyph), element("kbd", {}, key));
     made.dataset.lmSuppressShortcuts = "true";
-    // A press must not take the focus, or the place in the text where the glyph belongs is lost.
+    // A press must not take the focus from the prompt: the help would go when it comes back.
     made.addEventListener("pointerdown", event => event.preventDefault());
     made.addEventListener("click", () => insert(glyph));
     for (const name of ["mouseenter", "focus"]) made.addEventListener(name, () => help(entry));

@@ -765,7 +765,7 @@ def test_the_code_is_what_one_writes_in_torch(text, code):
 
 
 def test_what_torch_would_get_wrong_has_no_code():
-    for text in ("×/⍳25", "'a'='b'", "?6", "(1 2)(3 4)", "1 2⍳2", "A+.×A←2 2⍴1", "5↑1 2"):
+    for text in ("×/⍳25", "'a'='b'", "?6", "(1 2)(3 4)", "1 2⍳2", "A+.×A←2 2⍴1", "5↑1 2", "1 2{⍵}¨5"):
         with pytest.raises(AplError, match="NONCE ERROR"):
             torch_code(text)
 

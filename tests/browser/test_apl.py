@@ -70,10 +70,17 @@ def test_enter_sends_the_line_and_the_answer_is_timed(pad):
     expect(pad.find(".kit-log li")).to_have_count(5)
     expect(pad.find(".kit-state")).to_have_text("")
     assert re.fullmatch(r"\d+ ms", pad.reading("answered in"))
-    log = pad.find(".kit-log")
-    assert log.evaluate("node => node.scrollTop + node.clientHeight >= node.scrollHeight - 1")
     prompt(pad).press("Enter")
     assert len(sent(pad)) == 1  # nothing is typed
+
+
+def test_the_newest_answer_is_in_sight(stage):
+    pad = stage(AplPad("30 1⍴1\n30 1⍴2"))
+    end = "node => [node.scrollTop > 100, node.scrollHeight - node.scrollTop - node.clientHeight <= 1]"
+    assert pad.find(".kit-log").evaluate(end) == [True, True]
+    pad.find(".kit-log").evaluate("node => { node.scrollTop = 0; }")
+    answered(pad, "30 1⍴3")
+    assert pad.find(".kit-log").evaluate(end) == [True, True]
 
 
 def test_while_it_runs_the_pad_says_so_and_can_be_stopped_and_without_an_answer_it_says_that(pad):
@@ -116,8 +123,19 @@ def test_a_click_inserts_at_the_cursor_and_pointing_explains(pad):
     rho.click()
     assert prompt(pad).input_value() == "2 3⍴⍳6" and prompt(pad).evaluate("input => input.selectionStart") == 4
     expect(prompt(pad)).to_be_focused()
+    expect(pad.find(".kit-help b")).to_have_text("⍴")  # the pointer is still there
     prompt(pad).hover()
     expect(pad.find(".kit-help")).to_contain_text("Point at a glyph")
+
+
+# Dyalog's layout for an American keyboard: key and glyph.
+LAYOUT = """`⋄ 1¨ 2¯ 3< 4≤ 5= 6≥ 7> 8≠ 9∨ 0∧ -× =÷ q? w⍵ e∊ r⍴ t~ y↑ u↓ i⍳ p* [← \\⊢ a⍺ s⌈ d⌊ g∇ j∘ z⊂ x⊃ b⊥ n⊤ m|
+,⍝ .⍀ /⌿ #⍒ $⍋ %⌽ ^⍉ &⊖ *⍟ (⍱ )⍲ _! T⍨ P⍣ }⍬ |⊣ J⍤ L⌷ :≡ "≢ <⍪"""
+
+
+def test_the_keys_are_those_of_dyalogs_layout():
+    keyed = {key.replace('\\"', '"').replace("\\\\", "\\"): glyph for glyph, key in GLYPHS if key}
+    assert keyed == {pair[0]: pair[1] for pair in LAYOUT.split()}
 
 
 def test_the_prefix_and_a_key_give_a_glyph_for_every_key(pad):
@@ -163,6 +181,7 @@ def test_the_bar_is_one_stop_of_the_tab_key_with_arrows_inside(pad):
 
 
 def test_no_key_reaches_jupyterlabs_shortcuts(pad):
+    pad.find(".kit-glyph").first.press("End")  # another glyph is now the bar's stop
     assert all(suppressed == "true" for _, suppressed in pad.page.evaluate("focusable()"))
 
 
@@ -191,6 +210,8 @@ def test_nothing_leaves_the_page_and_all_can_be_read(stage, width, scheme):
         viewport={"width": width, "height": 900},
     )
     assert pad.page.evaluate("beyondTheEdge()") == []
+    wide = "node => { node.scrollLeft = 1e6; return node.scrollLeft > 100 || node.scrollWidth === node.clientWidth; }"
+    assert pad.find(".kit-value").nth(3).evaluate(wide)
     contrast = """node => {
       const rgb = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
       const light = ([...c]) => c.map(v => v / 255).map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)

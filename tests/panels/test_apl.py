@@ -123,6 +123,7 @@ def test_a_newer_expression_ends_the_older():
 def test_the_newest_entries_are_kept_and_clear_forgets_all_but_the_names():
     pad = AplPad("\n".join(f"n←{i}" for i in range(60)))
     assert len(pad._entries) == 40 and pad._entries[-1]["text"] == "n←59"
+    assert typed(pad, "n")["shown"] == "59" and len(pad._entries) == 40
     pad.comm.hear({"method": "custom", "content": {"kind": "clear"}})
     assert pad._entries == [] and typed(pad, "n")["shown"] == "59"
 
@@ -184,6 +185,7 @@ def test_a_closed_pad_ends_its_work_and_goes():
     pad = AplPad()
     pad.run("{⍵+1}⍣{0}1")
     work, gone = pad.work, weakref.ref(pad)
+    time.sleep(0.2)  # it runs
     pad.close()
     assert work.wait(5)  # half of what a run may take
     del pad
