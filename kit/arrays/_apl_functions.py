@@ -301,6 +301,9 @@ def _whole_binomial(k, n):
 
 def divisor(left, right):
     """The greatest common divisor, of Booleans: or."""
+    _refuse(
+        (left != np.rint(left)) | (right != np.rint(right)), "NONCE ERROR", "∨ and ∧ of fractions are not supported"
+    )
     left, right = (whole(array, "an argument of ∨ or ∧") for array in (left, right))
     return np.gcd(left, right).astype(float)
 
@@ -657,7 +660,7 @@ def matches(left, right):
     if is_nested(left):
         return all(map(matches, items(left), items(right)))
     if is_text(left) != is_text(right):
-        return not left.size
+        return False  # also if both are empty: '' is no ⍬
     return bool((left == right).all() if is_text(left) else np.all(equal(left, right)))
 
 
