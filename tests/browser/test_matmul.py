@@ -477,6 +477,10 @@ def test_what_is_not_drawn_is_said(stage):
     press(panel, "End")
     assert said(panel).endswith("= 128") and panel.find(".kit-readings dd").last.inner_text() == "640 of 640"
     assert panel.find("figcaption").all_inner_texts() == ["a (300, 784)", "b (784, 10)", "c (300, 10)"]
+    panel = stepper(stage, np.ones((300, 300)), np.ones((300, 300)), einsum="ik,jk->ij")
+    press(panel, "End")
+    note = "Shown and summed: the first 64 of 300 of i, 128 of 300 of k, 64 of 300 of j."
+    assert panel.find(".kit-note").inner_text() == note and said(panel).endswith("= 128")
 
 
 def test_rows_of_a_stand_beside_those_of_c_and_columns_of_b_above(stage):
