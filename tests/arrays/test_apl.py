@@ -9,6 +9,8 @@ import time
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.arrays._apl_torch import computed, same
 from kit.arrays.apl import AplError, Workspace, boxed, evaluate, torch_code
@@ -650,57 +652,49 @@ ATOMS += [
 ODD = ["\n", " ", "\0", "é", "💥", "\u202e", "\\n", "⎕", "⍎", "\ud800", "1e99999", "£", "__class__", "%s", "\t", "⍝"]
 
 
-def soup(rng):
-    """Words of APL in no order."""
-    return "".join(rng.choice(ATOMS, rng.integers(1, 15)))
+VERBS = [*"+-×÷⌈⌊|=≠<≤∧∨⍴⍳⍉⌽⊖,⍪↑↓⌷∊⍋⍒≡≢⊂⊃⊥⊤~!/\\⌿⍀?*⍟⊢"]
+VERBS += ["+/", "-\\", "+.×", "∘.=", ",⍨", "⌽¨", "+⌿", "⍴⍤1", "{⍵}¨", "∨.∧", "2+/"]
+NOUNS = ["1", "0", "¯2", "2.5", "1 2 3", "⍬", "(2 3⍴⍳6)", "'abc'", "(1 2)(3 4 5)", "(2 2 2⍴⍳8)", "''", "a", "5"]
+FUZZ = settings(max_examples=4000, deadline=None, derandomize=True, database=None)
 
 
-def sentence(rng):
+@st.composite
+def sentences(draw):
     """Functions and arguments in the order of APL, so that most of it runs."""
-    verbs = [
-        *"+-×÷⌈⌊|=≠<≤∧∨⍴⍳⍉⌽⊖,⍪↑↓⌷∊⍋⍒≡≢⊂⊃⊥⊤~!/\\⌿⍀?*⍟⊢",
-        "+/",
-        "-\\",
-        "+.×",
-        "∘.=",
-        ",⍨",
-        "⌽¨",
-        "+⌿",
-        "⍴⍤1",
-        "{⍵}¨",
-        "∨.∧",
-        "2+/",
-    ]
-    nouns = ["1", "0", "¯2", "2.5", "1 2 3", "⍬", "(2 3⍴⍳6)", "'abc'", "(1 2)(3 4 5)", "(2 2 2⍴⍳8)", "''", "a", "5"]
-    words = [rng.choice(nouns)]
-    for _ in range(rng.integers(1, 6)):
-        words = ([rng.choice(nouns)] if rng.random() < 0.5 else []) + [rng.choice(verbs)] + words
-    return " ".join(words)
+    parts = draw(st.lists(st.tuples(st.sampled_from(["", *NOUNS]), st.sampled_from(VERBS)), min_size=1, max_size=5))
+    return " ".join(word for part in parts for word in part if word) + " " + draw(st.sampled_from(NOUNS))
 
 
-def noise(rng):
-    """Characters of any kind."""
-    return "".join(rng.choice([*ATOMS, *ODD, *map(chr, range(32, 127))], rng.integers(0, 20)))
+TEXTS = {
+    "words of APL in no order": st.lists(st.sampled_from(ATOMS), min_size=1, max_size=14).map("".join),
+    "sentences": sentences(),
+    "characters of any kind": st.lists(st.one_of(st.sampled_from([*ATOMS, *ODD]), st.characters()), max_size=20).map(
+        "".join
+    ),
+}
 
 
-@pytest.mark.parametrize("make", [soup, sentence, noise])
-def test_ten_thousand_texts_and_more_give_a_value_or_an_error_of_apl(make, monkeypatch):
+@pytest.mark.parametrize("kind", TEXTS)
+def test_four_thousand_texts_of_each_kind_give_a_value_or_an_error_of_apl(kind, monkeypatch):
     monkeypatch.setattr(Workspace, "seconds", 0.5)
-    rng, ran = np.random.default_rng(3), 0
-    workspace = Workspace(a=[[1, 2], [3, 4]], f=3)
-    for _ in range(4000):
-        text = make(rng)
+    workspace, ran = Workspace(a=[[1, 2], [3, 4]], f=3), []
+
+    @FUZZ
+    @given(TEXTS[kind])
+    def run(text):
         try:
             value = workspace.value(text)
         except AplError as error:
-            assert error.position is not None and error.caret.count("\n") == 1, text
-            continue
-        ran += 1
+            assert error.position is not None and error.caret.count("\n") == 1
+            return
+        ran.append(text)
         with contextlib.suppress(AplError):
-            assert ast.parse(workspace.torch_code(text)), text
-        assert value is None or value.dtype.kind in "fUO", text
+            assert ast.parse(workspace.torch_code(text))
+        assert value is None or value.dtype.kind in "fUO"
         assert value is None or isinstance(boxed(value), str)
-    assert ran > {soup: 80, sentence: 1000, noise: 20}[make]
+
+    run()
+    assert len(ran) > {"words of APL in no order": 80, "sentences": 800, "characters of any kind": 20}[kind]
 
 
 # In torch
@@ -723,17 +717,21 @@ def test_torch_agrees_on_every_known_expression_that_has_code():
 
 
 def test_torch_agrees_on_random_sentences_that_have_code():
-    rng, agreed = np.random.default_rng(5), 0
-    for _ in range(1500):
-        text = sentence(rng).replace("a", "2").replace("?", "-")
+    agreed = []
+
+    @settings(FUZZ, max_examples=1500)
+    @given(sentences().map(lambda text: text.replace("a", "2").replace("?", "-")))
+    def run(text):
         try:
             evaluate(text)
         except AplError:
-            continue
+            return
         made = torch_of(text)
-        assert made is None or made[1], (text, made)
-        agreed += made is not None
-    assert agreed > 120
+        assert made is None or made[1], made
+        agreed.extend([text] if made else [])
+
+    run()
+    assert len(agreed) > 120
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kit.arrays import strides
 from kit.arrays.strides import View, apply, limits, memory, on_tensor, shares, storage_of
@@ -94,9 +96,11 @@ def stepped(view):
 
 @pytest.mark.parametrize("library", ["torch", "numpy"])
 def test_random_chains_of_operations_read_what_the_library_reads(library):
-    rng = random.Random(library)
     seen = {name: [0, 0, 0] for name in strides.OPERATIONS}  # views, copies, errors
-    for _ in range(CHAINS):
+
+    @settings(max_examples=CHAINS, deadline=None, derandomize=True, database=None)
+    @given(st.randoms(use_true_random=True))
+    def walk(rng):
         view, tensor = start(rng, library)
         cells = list(range(view.count))  # the storage of the rules: what each cell holds
         for _ in range(LENGTH):
@@ -120,6 +124,8 @@ def test_random_chains_of_operations_read_what_the_library_reads(library):
             view, tensor = got.view, want
             assert [cells[cell] for cell in view.cells()] == tensor.reshape(-1).tolist(), told
             seen[name][got.copied] += 1
+
+    walk()
     assert all(views + copies > 50 for views, copies, _ in seen.values()), seen
     copying = {"reshape", "contiguous"} | ({"flip"} if library == "torch" else set())
     assert {name for name, (_, copies, _) in seen.items() if copies} == copying, seen
