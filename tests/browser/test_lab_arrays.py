@@ -20,7 +20,7 @@ from kit.panels import BroadcastVisualizer, MatmulStepper, StorageView, StrideVi
 """
 BROADCAST = "b = BroadcastVisualizer(torch.arange(6.0).reshape(2, 3), (3, 4), op='+')\nb"
 STRIDES = "s = StrideVisualizer(torch.arange(12.0).reshape(3, 4))\ns"
-STORAGE = "t = StorageView(np.arange(12.0).reshape(3, 4)[:, ::2])\nt"
+STORAGE = "t = StorageView(torch.arange(12.0).reshape(3, 4)[:, ::2])  # torch begins at a cache line\nt"
 MATMUL = "m = MatmulStepper(torch.arange(6.0).reshape(2, 3), np.arange(12.0).reshape(3, 4))\nm"
 
 BOTH = pytest.mark.parametrize("subshells", [True, False], ids=["with subshells", "without"])
