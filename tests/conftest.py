@@ -6,9 +6,11 @@ import pytest
 
 from kit.__main__ import chromium as find_chromium
 
-# Two pytest workers on two cores; set before anything imports torch.
+# Two pytest workers on two cores; set before anything imports torch. numba's own threads are to be no OpenMP ones,
+# because where they are, its first parallel loop sets torch's number of threads to its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("NUMBA_THREADING_LAYER", "workqueue")
 
 NO_CHROMIUM = "no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)"
 
