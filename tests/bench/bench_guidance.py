@@ -116,7 +116,9 @@ def dragged(page, panel, what, threads):
     page.mouse.up()
     yield times(f"drag of w, {what}, shown at {side} px", threads, moves, "p95 <= 16 ms")
     yield row("messages to the kernel in that drag", threads, said, "0")
-    yield row("Stop, of a sampler of 100 ms a step", threads, f"{stopped(page, panel):.0f} ms", "<= 100 ms a step")
+    yield row(
+        "Stop, of a sampler of 100 ms a step", threads, f"{stopped(page, panel):.0f} ms", "one step and the way back"
+    )
 
 
 def measured(page, lab, threads):
