@@ -8,8 +8,7 @@ import torch
 
 from kit.diffusion import ddim
 from kit.diffusion.schedule import Schedule
-from kit.exercises import check
-from kit.exercises.ddpm_ddim import EXERCISES
+from kit.exercises import EXERCISES
 
 # Right answers as a reader may write them: by loops, or in another form than the checker's own.
 
@@ -281,39 +280,6 @@ WRONG = [
 ]
 
 
-NAMES = [exercise.name for exercise in EXERCISES]
-
-
-def test_every_exercise_has_a_right_answer_here():
-    assert [answer.__name__ for answer in RIGHT] == NAMES
-
-
-@pytest.mark.parametrize("answer", RIGHT, ids=lambda answer: answer.__name__)
-def test_an_independent_right_answer_passes(answer):
-    assert check(answer.__name__, answer), check(answer.__name__, answer)
-
-
-@pytest.mark.parametrize(("name", "answer", "words"), WRONG)
-def test_a_wrong_answer_fails_and_is_told_why(name, answer, words):
-    given = check(name, answer)
-    assert not given
-    assert words in given.message
-
-
-@pytest.mark.parametrize("exercise", EXERCISES, ids=NAMES)
-def test_every_mistake_that_the_kit_knows_is_met_by_a_wrong_answer_here(exercise):
-    name = exercise.name
-    met = {check(name, answer).message.partition("perhaps ")[2] for wrong, answer, _ in WRONG if wrong == name}
-    assert set(exercise.mistakes) - met == set()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_an_answer_left_open_is_told_what_to_write(name):
-    given = check(name, lambda *arguments: None)
-    assert not given
-    assert given.message.startswith(f"{name}: not answered yet. Write {name}(")
-
-
 # The exercises ask for what the kit's fast functions do, and for what is true.
 
 
@@ -323,7 +289,9 @@ def test_the_posterior_is_bayes_on_a_grid():
     grid = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
     log_density = -((x - math.sqrt(ab / ab_next) * grid) ** 2) / (2 * (1 - ab / ab_next))
     weights = (log_density - (grid - math.sqrt(ab_next) * x0) ** 2 / (2 * (1 - ab_next))).softmax(0)
-    mean, variance = answer_to("posterior")(*(torch.tensor([v], dtype=torch.float64) for v in (x0, x)), ab, ab_next)
+    mean, variance = EXERCISES["posterior"].answer(
+        *(torch.tensor([v], dtype=torch.float64) for v in (x0, x)), ab, ab_next
+    )
     assert mean.item() == pytest.approx((weights * grid).sum().item(), abs=1e-9)
     assert float(variance) == pytest.approx((weights * (grid - mean.item()) ** 2).sum().item(), abs=1e-9)
 
@@ -338,9 +306,5 @@ def test_steps_up_of_the_exercise_are_the_kits_inversion():
     levels = [1, 301, 601]
     up = [state.x for state in ddim.invert(predict, schedule, x0, levels[::-1], refinements=2)]
     for (t, t_next), wanted in zip(pairwise(levels), up[2:], strict=True):
-        x = answer_to("step_up")(predict, up[levels.index(t) + 1], t, t_next, schedule.alpha_bar, 2)
+        x = EXERCISES["step_up"].answer(predict, up[levels.index(t) + 1], t, t_next, schedule.alpha_bar, 2)
         torch.testing.assert_close(x, wanted)
-
-
-def answer_to(name):
-    return next(exercise.answer for exercise in EXERCISES if exercise.name == name)
