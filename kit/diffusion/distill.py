@@ -11,6 +11,8 @@
 A student's level i is its teacher's level 2 i: the levels of N steps lie among those of 2 N.
 """
 
+import math
+import warnings
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -105,6 +107,16 @@ def weight(ab, kind="truncated_snr"):
     return {"snr": snr, "truncated_snr": snr.clamp(min=1), "snr_plus_one": snr + 1}[kind]
 
 
+def fourier(w, width):
+    """What a network is told of w (n,): sines, then cosines, of 1000 (w - 1) at `width` / 2 falling frequencies.
+
+    (n, width), as diffusers' pipelines tell it to a U-Net with `time_cond_proj_dim`.
+    """
+    frequencies = torch.exp(torch.linspace(0, -math.log(10_000), width // 2, device=w.device))
+    angles = 1000 * (w.float() - 1)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
 def _root(variance, z):
     return shaped(variance**0.5, z)
 
@@ -148,7 +160,8 @@ class Matching(nn.Module):
         i = i.cpu()
         ab = self.levels.alpha_bar[i]
         z = _root(ab, x0) * x0 + _root(1 - ab, x0) * eps
-        with torch.no_grad():
+        # In full precision: x0 = (z - sigma eps) / alpha magnifies what eps is rounded by, at the last level 15 times.
+        with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
             wanted = self.guided(z, i, cond, w)
         error = (said(self.student, self.levels, z, i, cond, w) - wanted).square().flatten(1).mean(1)
         return (weight(ab, self.kind).to(error) * error).mean()
@@ -187,6 +200,39 @@ def stochastic_path(network, levels, z, noises, *given):
         yield State(_time(levels, i - 1), z, x0)
     z, x0 = _walk(network, levels, z, 1, 0, *given)
     yield State(_time(levels, 0), z, x0)
+
+
+class Distilled(NamedTuple):
+    """A student that takes w: its network (z, t, cond, w) -> v, the levels it steps on, the w it was trained for."""
+
+    network: nn.Module
+    levels: Levels
+    guidance: tuple[float, float]
+
+    def path(self, z, cond, w):
+        """The states (`steps` + 1) of a picture from pure noise z (n, c, h, w); cond (n, L, d); w, one or (n,).
+
+        A w outside `guidance` is taken, with a warning.
+        """
+        checks.finite("z", checks.latents("z", z))
+        checks.batch("cond", checks.floating("cond", cond), len(z))
+        return path(self.network, self.levels, z, cond, self._told(w, z))
+
+    def sample(self, z, cond, w):
+        """The clean latents (n, c, h, w) at the end of `path`."""
+        *_, end = self.path(z, cond, w)
+        return end.x
+
+    def _told(self, w, z):
+        low, high = self.guidance
+        ws = torch.as_tensor(w, dtype=torch.float32)
+        if ws.shape not in ((), (len(z),)):
+            raise ValueError(f"w: got shape {tuple(ws.shape)}, wanted a number or {len(z)}, one for each picture")
+        ws = checks.finite("w", ws).expand(len(z))
+        outside = ws[(ws < low) | (ws > high)].unique()
+        if len(outside):
+            warnings.warn(f"w: got {outside.tolist()}, the student was trained from {low} to {high}", stacklevel=3)
+        return ws.to(z.device)
 
 
 def renoised(z, ab, ab_next, noise):

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 class Plan:
     """How long and how fast to train.
 
-    steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then a
-    cosine down to `floor` of it; warmup=0 and floor=1 keep the rate constant.  decay: AdamW's weight decay.
+    steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then along
+    `fall`, a "cosine" or a "line", down to `floor` of it; warmup=0 and floor=1 keep the rate constant.  decay: AdamW's.
     average: the moving average's decay a step, 0 for none (it starts faster, as (1 + step) / (10 + step)).
     clip: the largest gradient norm.  seed: of all batches.
     every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass.
@@ -45,6 +45,7 @@ class Plan:
     seed: int = 0
     every: int = 500
     precision: str = "float32"
+    fall: str = "cosine"
 
     def __post_init__(self):
         if self.steps < 1:
@@ -53,6 +54,8 @@ class Plan:
             raise ValueError(f"Plan: got lr={self.lr}, wanted more than 0")
         if self.precision not in ("float32", "bf16"):
             raise ValueError(f"Plan: got precision={self.precision!r}, wanted 'float32' or 'bf16'")
+        if self.fall not in ("cosine", "line"):
+            raise ValueError(f"Plan: got fall={self.fall!r}, wanted 'cosine' or 'line'")
         if not 0 <= self.floor <= 1:
             raise ValueError(f"Plan: got floor={self.floor}, wanted 0 <= floor <= 1")
         if not 0 <= self.average < 1:
@@ -64,7 +67,8 @@ class Plan:
         if step < warm:
             return self.lr * (step + 1) / warm
         along = (step - warm) / max(1, self.steps - warm)
-        return self.lr * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(along * math.pi)))
+        left = 1 - along if self.fall == "line" else 0.5 * (1 + math.cos(along * math.pi))
+        return self.lr * (self.floor + (1 - self.floor) * left)
 
 
 def train(

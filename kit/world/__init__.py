@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 WEIGHTS = Path(__file__).parent / "weights"
+STUDENTS = Path(__file__).parent / "students"
 
 _NAMES = {
     "ATTRIBUTES": "scene",
@@ -32,7 +33,7 @@ _NAMES = {
     "Likeness": "judge",
     "load_likeness": "judge",
 }
-__all__ = ["WEIGHTS", *_NAMES]
+__all__ = ["STUDENTS", "WEIGHTS", *_NAMES]
 
 
 def __getattr__(name: str):

@@ -52,7 +52,7 @@ class World:
         return padded.input_ids.to(self.device)
 
     def predict(self, x: Tensor, t, cond: Tensor) -> Tensor:
-        return self.unet(x, t, cond).sample
+        return self.unet(x, torch.as_tensor(t).to(x.device), cond).sample
 
     def pictures(self, texts: list[str], seeds: list[int], guidance=GUIDANCE, steps=STEPS) -> Tensor:
         """Pictures from words (n, 3, 128, 128), guided DDIM from seeded noise."""

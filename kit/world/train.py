@@ -280,22 +280,31 @@ def train_unet(recipe: Recipe, folder: Path, vae, text_encoder, tokenizer):
     unet = unet_of(recipe)
     if not torch.cuda.is_available():
         unet.set_attn_processor(AttnProcessor())  # on a CPU the fused attention's backward pass is twice as slow
-    scenes, latents = encode_latents(recipe, folder, vae)
+    draw = captioned(*encode_latents(recipe, folder, vae), text_encoder, tokenizer)
     schedule = Schedule.stable_diffusion()
-    text_encoder.requires_grad_(False)
 
     def batch(random: torch.Generator):
-        rows = torch.randint(len(latents), (_share(recipe.unet_batch),), generator=random)
-        ids = token_ids(tokenizer, left_out(captions(scenes[rows], _seed(random, 0)), random))
-        with torch.no_grad():
-            cond = text_encoder(ids.to(text_encoder.device)).last_hidden_state
-        x0 = latents[rows].float()
-        eps = torch.randn(x0.shape, generator=random)
-        t = torch.randint(1000, (len(rows),), generator=random)
+        x0, cond, eps = draw(recipe.unet_batch, random)
+        t = torch.randint(1000, (len(x0),), generator=random)
         return schedule.add_noise(x0, eps, t), t, cond, eps
 
     losses = train(NoisePrediction(unet), batch, recipe.unet, folder / "unet.safetensors")
     return unet, losses
+
+
+def captioned(scenes, latents: Tensor, text_encoder, tokenizer):
+    """draw(n, random): this process's share of n latents, the embeddings of words for them, and noise like them."""
+    text_encoder.requires_grad_(False)
+
+    def draw(n: int, random: torch.Generator):
+        rows = torch.randint(len(latents), (_share(n),), generator=random)
+        ids = token_ids(tokenizer, left_out(captions(scenes[rows], _seed(random, 0)), random))
+        with torch.no_grad():
+            cond = text_encoder(ids.to(text_encoder.device)).last_hidden_state
+        x0 = latents[rows].float()
+        return x0, cond, torch.randn(x0.shape, generator=random)
+
+    return draw
 
 
 def left_out(texts: list[str], random: torch.Generator) -> list[str]:

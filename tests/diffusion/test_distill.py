@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 from torch import nn
 
 from kit.diffusion import Schedule, distill, seeds
@@ -300,3 +301,55 @@ def test_what_makes_no_sense_is_refused():
         distill.weight(torch.ones(1), "eps")
     with pytest.raises(ValueError, match=r"network\(z, t, ...\): got shape"):
         distill.said(lambda z, t: z[:, :1], cosine(2), draw(1, 3, 2, 2), torch.tensor([1]))
+
+
+def test_w_is_told_as_diffusers_pipelines_tell_it():
+    pipe = StableDiffusionPipeline.__new__(StableDiffusionPipeline)
+    for width in (256, 64):
+        w = torch.tensor([1.0, 1.5, 7.5, 8.0])
+        theirs = StableDiffusionPipeline.get_guidance_scale_embedding(pipe, w - 1, width)
+        assert (distill.fourier(w, width) - theirs).abs().max() < 2e-3  # angles of up to 7,000 in float32
+
+
+class Scaled(nn.Module):
+    """v = w z: what it was told can be read off."""
+
+    def forward(self, z, t, cond, w):
+        return w.view(-1, 1, 1, 1) * z
+
+
+def test_a_student_walks_its_own_levels_under_its_w():
+    student = distill.Distilled(Scaled(), discrete(SCHEDULE, 2), (1.0, 8.0))
+    z, cond = draw(3, 4, 2, 2), draw(3, 2, 4)
+    states = list(student.path(z, cond, [1.0, 2.0, 8.0]))
+    assert [state.t for state in states] == [999, 499, -1]
+    for row, w in enumerate((1.0, 2.0, 8.0)):
+        assert torch.equal(student.sample(z, cond, w)[row], states[-1].x[row])
+    ab = SCHEDULE.at(999)
+    assert torch.allclose(states[1].x0, ab**0.5 * z - (1 - ab) ** 0.5 * torch.tensor([1.0, 2, 8]).view(3, 1, 1, 1) * z)
+
+
+def test_a_w_out_of_the_trained_range_is_told():
+    student = distill.Distilled(Scaled(), discrete(SCHEDULE, 2), (1.0, 8.0))
+    z, cond = draw(2, 4, 2, 2), draw(2, 2, 4)
+    with pytest.warns(UserWarning, match=r"w: got \[9.0\], the student was trained from 1.0 to 8.0"):
+        student.sample(z, cond, 9)
+    with pytest.warns(UserWarning, match=r"w: got \[0.5\]"):
+        student.sample(z, cond, [0.5, 8.0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"w": [1.0, 2.0, 3.0]}, r"w: got shape \(3,\), wanted a number or 2"),
+        ({"w": math.nan}, "w: got 1 of 1 values NaN"),
+        ({"cond": torch.zeros(3, 2, 4)}, r"cond: got shape \(3, 2, 4\), wanted 2 rows"),
+        ({"z": torch.zeros(4, 2, 2)}, r"z: got shape \(4, 2, 2\), wanted \(n, c, h, w\)"),
+        ({"z": torch.full((2, 4, 2, 2), math.inf)}, "z: got 32 of 32 values NaN or infinite"),
+    ],
+)
+def test_what_a_student_is_asked_wrongly_is_told(changed, message):
+    student = distill.Distilled(Scaled(), discrete(SCHEDULE, 2), (1.0, 8.0))
+    asked = {"z": torch.zeros(2, 4, 2, 2), "cond": torch.zeros(2, 2, 4), "w": 2.0} | changed
+    with pytest.raises(ValueError, match=message):
+        student.sample(**asked)

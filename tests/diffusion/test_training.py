@@ -145,6 +145,12 @@ def test_a_constant_rate_has_no_warm_up_and_no_end():
     assert Plan(steps=1000, lr=0.1, floor=0.1).rate(999) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_a_rate_may_fall_along_a_line():
+    plan = Plan(steps=101, lr=0.3, warmup=0.01, fall="line")
+    assert [plan.rate(step) for step in (0, 1, 51, 76)] == pytest.approx([0.3, 0.3, 0.15, 0.075])
+    assert plan.rate(100) == pytest.approx(0.3 / 100)  # one step before 0
+
+
 def test_dropout_too_resumes_bit_for_bit(tmp_path):
     class Dropped(Line):
         def forward(self, x, y):
@@ -217,6 +223,7 @@ def test_only_the_given_parameters_move():
         ({"average": 1.0}, "average=1.0"),
         ({"floor": 1.5}, "floor=1.5"),
         ({"precision": "fp8"}, "precision='fp8'"),
+        ({"fall": "steps"}, "fall='steps'"),
     ],
 )
 def test_a_plan_out_of_range_is_refused(wrong, message):

@@ -1,0 +1,210 @@
+"""Remakes the small world's students: `python -m kit.world.distilling`, or `make students`.
+
+Stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on where
+it stopped: the U-Net learns to say v instead of eps; one network learns what the U-Net says under guidance, for every w
+of a range (2210.03142, stage 1); then halving after halving of its steps (stage 2; 2202.00512, Algorithm 2).
+"""
+
+import argparse
+import json
+import os
+import sys
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from kit.diffusion import ddim
+from kit.diffusion.denoising import Denoising
+from kit.diffusion.distill import Halving, Matching, discrete, halved
+from kit.diffusion.guidance import guided
+from kit.diffusion.schedule import Schedule
+from kit.diffusion.seeds import randn
+from kit.diffusion.training import Plan, atomic, hours, train
+from kit.world import STUDENTS, WEIGHTS, students
+from kit.world import train as world
+from kit.world.caption import captions
+from kit.world.measure import HELD_OUT, World
+from kit.world.scene import ATTRIBUTES, sample_scenes
+from kit.world.students import Student, hearing
+
+GUIDANCE = (1.0, 2.0, 4.0, 7.5)  # the w that students are measured at
+
+
+def halving(steps):
+    """As the paper anneals: from a constant rate down a line, without an average of the weights."""
+    return Plan(steps, lr=2e-4, warmup=0.02, decay=0, average=0, precision="bf16", fall="line")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long each stage trains; batches are shared among processes. The defaults made the committed students."""
+
+    batch: int = 32
+    guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
+    velocity: Plan = Plan(steps=1200, lr=4e-4, precision="bf16")
+    guided: Plan = Plan(steps=2000, lr=4e-4, precision="bf16")
+    first: int = 32  # steps of the guided network, before any halving
+    halvings: tuple[Plan, ...] = (halving(400), halving(700), halving(1000), halving(1800), halving(2500))
+    shipped: tuple[int, ...] = (8, 4, 2, 1)
+    latents: int = 40_000  # as the U-Net's own training
+    prompts: int = 100  # held out, to measure the finished students
+
+
+class Velocity(nn.Module):
+    """The objective of the first stage: DDPM's, of v."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet, self.denoising = unet, Denoising(Schedule.stable_diffusion(), "v_prediction")
+
+    def forward(self, x0, t, eps, cond):
+        return self.denoising.errors(self.said, x0, t, eps, cond).mean()
+
+    def said(self, x, t, cond):
+        return self.unet(x, t.to(x.device), cond).sample.float()
+
+
+def distilled(recipe: Recipe, work: Path, teacher: World):
+    """(name, student, losses) of every stage with a w: "guided", then its steps for each halving.
+
+    The checkpoints are in `work` / students, the latents of the small world's own training in `work`.
+    """
+    folder, draw = work / "students", _drawn(recipe, work, teacher)
+    unet = _velocity(recipe, folder, teacher, draw)
+    student, losses = _guided(recipe, folder, teacher, draw, unet)
+    yield "guided", student, losses
+    levels = discrete(teacher.schedule, recipe.first)
+    for plan in recipe.halvings:
+        master, student = student, Student(deepcopy(student.unet)).requires_grad_(True)
+        objective = Halving(student, master.requires_grad_(False), levels)
+        levels = halved(levels)
+        losses = train(objective, _batches(recipe, draw, levels), plan, folder / f"{levels.steps}.safetensors")
+        yield str(levels.steps), student, losses
+
+
+def _drawn(recipe, work, teacher):
+    """As the U-Net was trained: latents of rendered scenes, their captions' embeddings, noise."""
+    work.mkdir(parents=True, exist_ok=True)
+    small = replace(world.Recipe(), latents=recipe.latents)
+    scenes, latents = world.encode_latents(small, work, teacher.vae)
+    return world.captioned(scenes, latents, teacher.text_encoder, teacher.tokenizer)
+
+
+def _velocity(recipe, folder, teacher, draw):
+    unet = _trainable(deepcopy(teacher.unet))
+
+    def batch(random):
+        x0, cond, eps = draw(recipe.batch, random)
+        return x0, torch.randint(len(teacher.schedule), (len(x0),), generator=random), eps, cond
+
+    train(Velocity(unet), batch, recipe.velocity, folder / "velocity.safetensors")
+    return unet
+
+
+def _guided(recipe, folder, teacher, draw, unet):
+    student = Student(_trainable(hearing(unet)))
+    levels = discrete(teacher.schedule, len(teacher.schedule))
+    uncond = teacher.text_encoder(teacher.tokens([""])).last_hidden_state
+    objective = Matching(student, teacher.predict, levels, uncond)
+    losses = train(objective, _batches(recipe, draw, levels), recipe.guided, folder / "guided.safetensors")
+    return student, losses
+
+
+def _batches(recipe, draw, levels):
+    low, high = recipe.guidance
+
+    def batch(random):
+        x0, cond, eps = draw(recipe.batch, random)
+        i = torch.randint(1, levels.steps + 1, (len(x0),), generator=random)
+        return x0, i, eps, cond, low + (high - low) * torch.rand(len(x0), generator=random)
+
+    return batch
+
+
+def _trainable(unet):
+    from diffusers.models.attention_processor import AttnProcessor
+
+    if not torch.cuda.is_available():
+        unet.set_attn_processor(AttnProcessor())  # on a CPU the fused attention's backward pass is twice as slow
+    return unet.requires_grad_(True)
+
+
+@torch.inference_mode()
+def errors(teacher: World, networks, n: int, steps: int = 64) -> dict:
+    """steps -> {w: the mean squared error of latents}, against the teacher's guided DDIM of 64 steps.
+
+    networks: steps -> `Distilled`. n: held-out prompts, each with a seed of its own.
+    """
+    texts = captions(sample_scenes(n, HELD_OUT + 20), HELD_OUT + 21, mention=tuple(ATTRIBUTES))
+    cond, empty = (teacher.text_encoder(teacher.tokens(t)).last_hidden_state for t in (texts, [""] * n))
+    z = randn((n, 4, 16, 16), list(range(n)), teacher.device)
+    table = {steps: {} for steps in networks}
+    for w in GUIDANCE:
+        predict = guided(teacher.predict, empty, w)
+        times = discrete(teacher.schedule, steps).times.flip(0)[:-1]
+        wanted = ddim.sample(predict, teacher.schedule, z, times, cond)
+        for student, network in networks.items():
+            table[student][w] = round((network.sample(z, cond, w) - wanted).square().mean().item(), 5)
+    return table
+
+
+def make_students(recipe: Recipe, work: Path, out: Path, replace_better: bool = False) -> dict | None:
+    """All stages in order; returns the card, or None on processes other than the first.
+
+    Raises FileExistsError, leaving `out` as it was and the new students in `work`, when `out` holds students nearer to
+    the teacher and `replace_better` is not given."""
+    teacher = World(WEIGHTS)
+    staged = work / "students" / "finished"
+    curves = {}
+    for name, student, curves[name] in distilled(recipe, work, teacher):
+        if name.isdigit() and int(name) in recipe.shipped and int(os.environ.get("RANK", 0)) == 0:
+            students.save(student, recipe.guidance, staged / f"{name}.safetensors")
+    if int(os.environ.get("RANK", 0)) != 0:
+        return None
+    networks = {steps: students.load(teacher.unet, steps, staged) for steps in recipe.shipped}
+    card = {
+        "recipe": asdict(recipe),
+        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "machine": world.machine(),
+        "hours": {name: round(hours(work / "students" / f"{name}.safetensors"), 3) for name in ("velocity", *curves)},
+        "losses": {name: world.thin(losses) for name, losses in curves.items()},
+        "measured": {str(steps): row for steps, row in errors(teacher, networks, recipe.prompts).items()},
+        "files": world.checksums(staged),
+    }
+    with atomic(staged / "card.json") as path:
+        path.write_text(json.dumps(card, indent=1) + "\n")
+    if (out / "card.json").exists() and not replace_better:
+        _refuse_worse(json.loads((out / "card.json").read_text())["measured"], card["measured"], staged, out)
+    world.put_in_place(staged, out)
+    return card
+
+
+def _refuse_worse(there, now, staged, out):
+    for steps in sorted(set(there) & set(now), key=int):
+        old, new = (sum(table[steps].values()) / len(table[steps]) for table in (there, now))
+        if new > old:
+            raise FileExistsError(
+                f"make_students: {out} holds a better student of {steps} steps; got an error of {new:.4f}, wanted at "
+                f"most {old:.4f}. The new ones are in {staged}; --replace puts them in place all the same"
+            )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m kit.world.distilling", description="Remakes the students.")
+    parser.add_argument("--work", type=Path, default=world.WORK, help="where the run keeps its checkpoints")
+    parser.add_argument("--out", type=Path, default=STUDENTS, help="where the finished students go")
+    parser.add_argument("--replace", action="store_true", help="also replace students that measured better")
+    given = parser.parse_args(arguments)
+    try:
+        card = make_students(Recipe(), given.work, given.out, given.replace)
+    except FileExistsError as error:
+        sys.exit(str(error))
+    if card:
+        print(f"students in {given.out}")
+
+
+if __name__ == "__main__":
+    main()

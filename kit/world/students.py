@@ -1,0 +1,106 @@
+"""Students of the small world's U-Net, which make a picture in 8, 4, 2 or 1 steps and take the guidance w as an input.
+
+`kit.world.distilling` remakes them. A student's file holds what its weights differ by from the U-Net's: of a matrix a
+byte an entry and a scale a row, of a vector float16.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from kit.diffusion.distill import Distilled, discrete, fourier
+from kit.diffusion.schedule import Schedule
+from kit.diffusion.training import atomic
+from kit.world import STUDENTS, WEIGHTS
+
+WIDTH = 256  # of what a student is told of w
+
+
+class Student(nn.Module):
+    """A U-Net with `time_cond_proj_dim` as a module (z, t, cond, w) -> v, in z's dtype; t and w (n,)."""
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, z, t, cond, w):
+        dtype = self.unet.dtype
+        told = fourier(w.to(z.device), self.unet.config.time_cond_proj_dim).to(dtype)
+        return self.unet(z.to(dtype), t.to(z.device), cond.to(dtype), timestep_cond=told).sample.to(z.dtype)
+
+
+def hearing(unet):
+    """A copy of a U-Net that takes w besides, and does not heed it yet."""
+    copy = type(unet).from_config({**unet.config, "time_cond_proj_dim": WIDTH})
+    copy.load_state_dict(unet.state_dict(), strict=False)
+    nn.init.zeros_(copy.time_embedding.cond_proj.weight)
+    return nn.Module.to(copy, unet.device, unet.dtype)
+
+
+def shipped(folder=STUDENTS):
+    """The numbers of steps there are students for, the most first."""
+    return sorted((int(path.stem) for path in Path(folder).glob("*.safetensors")), reverse=True)
+
+
+def load(unet, steps, folder=STUDENTS):
+    """The student of so many steps as a `Distilled`, beside `unet`, the small world's, in its dtype, on its device.
+
+    Raises ValueError where there is none of so many steps, or its file is damaged.
+    """
+    if steps not in shipped(folder):
+        wanted = " or ".join(map(str, shipped(folder)))
+        raise ValueError(f"steps: got {steps!r}, wanted {wanted}, the steps that a student was trained for")
+    path = Path(folder) / f"{steps}.safetensors"
+    student = hearing(unet)
+    try:
+        with safe_open(path, "pt") as file:
+            guidance = tuple(json.loads(file.metadata()["guidance"]))
+        student.load_state_dict(unpacked(load_file(path), _base()))
+    except Exception as error:
+        raise ValueError(f"{path}: is damaged ({error}); wanted a student as `make students` writes it") from error
+    network = Student(student.eval().requires_grad_(False))
+    return Distilled(network, discrete(Schedule.stable_diffusion(), steps), guidance)
+
+
+def save(student, guidance, path):
+    """Writes a `Student` of the small world's U-Net, atomically."""
+    with atomic(path) as temporary:
+        tensors = packed(student.unet.state_dict(), _base())
+        save_file(tensors, temporary, {"guidance": json.dumps(guidance)})
+
+
+def packed(weights, base):
+    """What `weights` differ by from `base`, both by name; a name that is not in `base` differs from zero."""
+    tensors = {}
+    for name, value in weights.items():
+        change = value.detach().float().cpu() - base.get(name, torch.zeros(()))
+        if change.ndim < 2:
+            tensors[name] = change.half()
+            continue
+        scale = change.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+        tensors[name] = (change / _by_row(scale, change)).round().to(torch.int8)
+        tensors[f"{name}.scale"] = scale
+    return tensors
+
+
+def unpacked(tensors, base):
+    """The weights by name, float32, of what `packed` gave."""
+    weights = {}
+    for name, change in tensors.items():
+        if not name.endswith(".scale"):
+            scale = tensors.get(f"{name}.scale", torch.ones(()))
+            weights[name] = base.get(name, 0) + change.float() * _by_row(scale, change)
+    return weights
+
+
+def _by_row(scale, matrix):
+    return scale.view(-1, *[1] * (matrix.ndim - 1)) if scale.ndim else scale
+
+
+def _base():
+    stored = load_file(WEIGHTS / "unet" / "diffusion_pytorch_model.safetensors")
+    return {name: value.float() for name, value in stored.items()}

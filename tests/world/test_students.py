@@ -1,0 +1,108 @@
+"""How a student is stored, and that what is loaded is one that diffusers knows."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+import kit
+from kit.diffusion.seeds import randn
+from kit.world import WEIGHTS, students
+from kit.world.students import Student, hearing, packed, unpacked
+
+
+@pytest.fixture(scope="module")
+def models():
+    return kit.load("world", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def moved(models):
+    """A student that no training made: the small world's U-Net with every weight a little off."""
+    torch.manual_seed(0)
+    unet = hearing(models.unet)
+    for weight in unet.parameters():
+        weight.data += 0.02 * weight.std().nan_to_num(0.1) * torch.randn(weight.shape)
+    unet.time_embedding.cond_proj.weight.data.normal_(0, 0.05)
+    return Student(unet.eval())
+
+
+def given(n=2):
+    return randn((n, 4, 16, 16), 3), torch.full((n,), 700), randn((n, 16, 96), 4), torch.tensor([1.0, 6.0][:n])
+
+
+def test_a_network_that_hears_w_says_at_first_what_the_unet_says(models):
+    z, t, cond, w = given()
+    assert torch.equal(Student(hearing(models.unet))(z, t, cond, w), models.unet(z, t, cond).sample)
+
+
+def test_packed_weights_are_off_by_half_a_step_of_their_row():
+    torch.manual_seed(0)
+    base = {"a": torch.randn(5, 7, 3, 3), "b": torch.randn(5)}
+    scales = torch.tensor([1e-4, 1e-2, 1.0, 100.0, 0.0])
+    weights = {
+        "a": base["a"] + scales.view(5, 1, 1, 1) * torch.randn(5, 7, 3, 3),
+        "b": base["b"] + 0.01,
+        "new": base["a"],
+    }
+    tensors = packed(weights, base)
+    got = unpacked(tensors, base)
+    assert tensors["a"].dtype == tensors["new"].dtype == torch.int8
+    for name, start in (("a", base["a"]), ("new", torch.zeros(()))):
+        change = (weights[name] - start).flatten(1)
+        half = change.abs().amax(1, keepdim=True) / 254
+        off = (got[name] - weights[name]).flatten(1).abs()
+        assert (off <= half * 1.001 + 1e-5).all() and off[2].max() > 0.5 * half[2]
+    assert torch.equal(got["a"][4], base["a"][4])
+    assert (got["b"] - weights["b"]).abs().max() < 1e-5
+
+
+def test_a_saved_student_says_what_it_said(models, moved, tmp_path):
+    students.save(moved, (1.0, 8.0), tmp_path / "4.safetensors")
+    loaded = students.load(models.unet, 4, tmp_path)
+    z, t, cond, w = given()
+    was, now, before = moved(z, t, cond, w), loaded.network(z, t, cond, w), models.unet(z, t, cond).sample
+    assert (now - was).std() < 0.02 * (was - before).std()
+    assert loaded.guidance == (1.0, 8.0) and loaded.levels.steps == 4
+    assert loaded.levels.times.tolist() == [-1, 249, 499, 749, 999]
+    assert (tmp_path / "4.safetensors").stat().st_size < 12.5e6
+
+
+def test_the_stock_pipeline_runs_a_student(models, moved, tmp_path):
+    """diffusers' own way with such a U-Net: the embedding of w - 1, no second call, v, steps counted from the end."""
+    moved.unet.save_pretrained(tmp_path)
+    scheduler = DDIMScheduler.from_pretrained(
+        WEIGHTS / "scheduler", prediction_type="v_prediction", timestep_spacing="trailing"
+    )
+    unet = type(moved.unet).from_pretrained(tmp_path)
+    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS, unet=unet, scheduler=scheduler, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    z = randn((1, 4, 16, 16), 5)
+    asked = dict(num_inference_steps=4, guidance_scale=6.0, latents=z, output_type="latent")
+    theirs = pipe("a horse in the snow", **asked).images
+    levels = students.discrete(models.schedule, 4)
+    ours = students.Distilled(moved, levels, (1.0, 8.0)).sample(z, models.embed("a horse in the snow"), 6.0)
+    assert (ours - theirs).abs().max() < 1e-3 * theirs.abs().max()
+
+
+def test_what_is_no_student_is_refused(models, moved, tmp_path):
+    with pytest.raises(ValueError, match=r"steps: got 4, wanted"):
+        students.load(models.unet, 4, tmp_path)
+    students.save(moved, (1.0, 8.0), tmp_path / "4.safetensors")
+    for wrong in (3, "4"):
+        with pytest.raises(ValueError, match=rf"steps: got {wrong!r}, wanted 4, the steps"):
+            students.load(models.unet, wrong, tmp_path)
+    whole = (tmp_path / "4.safetensors").read_bytes()
+    (tmp_path / "4.safetensors").write_bytes(whole[:-1000])
+    with pytest.raises(ValueError, match=r"4.safetensors: is damaged"):
+        students.load(models.unet, 4, tmp_path)
+    save_file(load_file_without(whole, "conv_in.weight", tmp_path), tmp_path / "4.safetensors", {"guidance": "[1, 8]"})
+    with pytest.raises(ValueError, match=r"(?s)is damaged .*conv_in.weight"):
+        students.load(models.unet, 4, tmp_path)
+
+
+def load_file_without(content, name, folder):
+    (folder / "whole").write_bytes(content)
+    tensors = load_file(folder / "whole")
+    del tensors[name]
+    return tensors
