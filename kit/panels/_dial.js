@@ -66,9 +66,9 @@ class Dial {
   }
 
   // words: what is written under some marks, {mark: word}.
-  turn(name, words) {
+  turn(name, words, scale = SCALES[name]) {
     if (this.name === name && this.words === words) return;
-    Object.assign(this, { name, words, scale: SCALES[name], shownFound: null });
+    Object.assign(this, { name, words, scale, shownFound: null });
     const { low, high, marks, share } = this.scale;
     place(this.node, { "aria-valuemin": low, "aria-valuemax": high });
     this.marks.replaceChildren(...marks.map(mark => {
@@ -79,12 +79,12 @@ class Dial {
     }));
   }
 
-  show(found = []) {
+  show(found = [], text = `${this.name} ${brief(this.choice[this.name])}`) {
     const { share, origin } = this.scale, value = this.choice[this.name];
     const [from, to] = [share(origin), share(value)];
     this.knob.style.left = percent(to);
     Object.assign(this.fill.style, { left: percent(Math.min(from, to)), width: percent(Math.abs(to - from)) });
-    place(this.node, { "aria-valuenow": value, "aria-valuetext": `${this.name} ${brief(value)}` });
+    place(this.node, { "aria-valuenow": value, "aria-valuetext": text });
     const wanted = JSON.stringify(found);
     if (this.shownFound === wanted) return;
     this.shownFound = wanted;

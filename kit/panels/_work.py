@@ -1,6 +1,7 @@
 """Work in the background of a panel: a piece of work is an iterator, one item a step; the newest wish wins."""
 
 import contextlib
+import inspect
 import threading
 import traceback
 import weakref
@@ -129,3 +130,32 @@ def _tell(panel, status, problem):
 def _close(steps):
     with contextlib.suppress(Exception):
         getattr(steps, "close", lambda: None)()
+
+
+# What an author gives a panel to call
+
+
+def as_callable(value, name, form):
+    """`value`, which is None or can be called in the form that the error names."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{name}: got {type(value).__name__}, wanted a callable, {form}")
+    return value
+
+
+def pictures_of(sample, value, **settings):
+    """The pictures of sample(value, **settings), which returns one or yields at least one, as steps of a Work.
+
+    All that the author wrote runs here, in the thread.
+    """
+    try:
+        inspect.signature(sample).bind(value, **settings)
+    except TypeError as error:
+        given = ", ".join([f"{value:g}", *(f"{name}={setting!r}" for name, setting in settings.items())])
+        raise TypeError(f"sample: cannot be called as sample({given}): {error}") from None
+    made = sample(value, **settings)
+    pictures = made if isinstance(made, Iterator) else iter([made])
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError("sample: got no picture, wanted one, or a generator that yields at least one")
+    yield first
+    yield from pictures

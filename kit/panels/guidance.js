@@ -1,6 +1,6 @@
 // The guidance slider: u and c are combined and decoded here, and nothing is asked of the kernel while a hand moves.
 
-const GAP = 16, NARROWEST = 150, PATIENCE = 3000, KEPT = 16;
+const GAP = 16, NARROWEST = 150, KEPT = 16;
 const CHOICES = ["variant", "w", "g", "phi", "interval", "with_negative", "at"];
 
 const VARIANTS = {
@@ -74,26 +74,20 @@ class Samples {
 
 class Choice {
   #views = new Set();
-  #turn = 0;
   held = false;
-  running = null;  // {key, step, bitmap} of the re-run under way
-  expected = 0;    // steps of the last one that ended
-  asked = 0;       // when a re-run was wished for that has not begun
-  stopping = false;
 
   constructor(model) {
     this.model = model;
     this.predictions = new Predictions(model);
     this.samples = new Samples(() => this.tell());
     this.samples.load(model.get("_samples"));
+    this.rerun = new Rerun(model, () => this.tell(), (key, [bytes]) => this.samples.add(key, bytes, true));
     this.clock = new Clock();
     for (const name of CHOICES) {
       this[name] = model.get(name);
       model.on(`change:${name}`, () => { if (!this.held) this.set({ [name]: model.get(name) }); });
     }
     model.on("change:_samples", () => this.samples.load(model.get("_samples")));
-    model.on("change:status", () => this.#status());
-    model.on("msg:custom", (message, buffers) => this.#hear(message, buffers ?? []));
   }
 
   join(view, signal) {
@@ -127,14 +121,10 @@ class Choice {
   said(dial) { return `${this.dialName} = ${brief(dial)}`; }
 
   // What there is of a sample: the re-run under way; the finished one nearest to what is chosen, and whether it is
-  // exactly that; whether one could be run, and what is waited for.
+  // exactly that.
   get sample() {
-    const row = this.samples.nearest(this.key), late = performance.now() - this.asked > PATIENCE;
-    return {
-      row, exact: row !== undefined && row.key[1] === this.dial,
-      live: this.model.get("status") === "running" && this.running, runs: this.model.get("runs"),
-      waits: this.asked && (late ? "no answer: the kernel is busy, or there is none" : "asked for, not begun"),
-    };
+    const row = this.samples.nearest(this.key);
+    return { row, exact: row !== undefined && row.key[1] === this.dial, live: this.rerun.live };
   }
 
   commit() {
@@ -143,67 +133,11 @@ class Choice {
     for (const name of changed) model.set(name, this[name]);
     model.set("_timing", this.clock.summary());
     model.save_changes();
-    if (changed.some(name => name !== "at")) this.#await();
-  }
-
-  run() {
-    this.model.send({ kind: "run" });
-    this.#await();
-  }
-
-  stop() {
-    this.model.send({ kind: "stop" });
-    this.stopping = true;
-    this.tell();
-  }
-
-  get state() {
-    return { running: this.stopping ? "stopping" : "running", cancelled: "stopped" }[this.model.get("status")] ?? "";
-  }
-
-  #await() {
-    const { runs, exact } = this.sample;
-    this.stopping = false;
-    this.asked = runs && !exact ? performance.now() : 0;
-    clearTimeout(this.timer);
-    if (this.asked) this.timer = setTimeout(() => this.tell(), PATIENCE + 50);
-    this.tell();
-  }
-
-  #status() {
-    this.asked = 0;
-    this.stopping = false;
-    if (this.model.get("status") !== "running") this.#drop();
-    this.tell();
-  }
-
-  #hear(message, [buffer]) {
-    if (message.kind !== "step" && message.kind !== "sample") return;
-    const bytes = buffer ?? Uint8Array.from(atob(message.base64), c => c.charCodeAt(0));
-    if (message.kind === "step") return this.#step(message, bytes);
-    this.expected = this.running?.step ?? 0;
-    this.samples.add(message.key, bytes, true);
-  }
-
-  // The picture before stays until this one is decoded; one that took longer than a later one is dropped.
-  async #step({ key, step }, bytes) {
-    const turn = ++this.#turn;
-    this.running = { ...this.running, key, step };
-    const bitmap = await createImageBitmap(new Blob([bytes])).catch(() => undefined);
-    if (!this.running || turn < this.running.turn) return bitmap?.close();
-    this.running.bitmap?.close();
-    Object.assign(this.running, { bitmap, turn });
-    this.tell();
-  }
-
-  #drop() {
-    this.running?.bitmap?.close();
-    this.running = null;
+    if (changed.some(name => name !== "at")) this.rerun.chosen(!this.sample.exact);
   }
 
   close() {
-    clearTimeout(this.timer);
-    this.#drop();
+    this.rerun.close();
     this.samples.close();
     this.clock.close();
   }
@@ -372,8 +306,8 @@ class View {
 
   #listen() {
     const { model, signal } = this;
-    this.stop.addEventListener("click", () => this.choice.stop(), { signal });
-    this.runButton.addEventListener("click", () => this.choice.run(), { signal });
+    this.stop.addEventListener("click", () => this.choice.rerun.stop(), { signal });
+    this.runButton.addEventListener("click", () => this.choice.rerun.run(), { signal });
     for (const name of ["change:status", "change:error"]) {
       const hear = () => this.#status();
       model.on(name, hear);
@@ -432,30 +366,30 @@ class View {
   }
 
   #showSample() {
-    const { choice } = this, { runs, live, row, exact } = choice.sample, { canvas, frame, badge, title } = this.sample;
+    const { choice } = this, { live, row, exact } = choice.sample, { canvas, frame, badge, title } = this.sample;
     say(badge, live || (exact && row.rerun) ? "3" : "2");
     say(title, live ? "True re-run" : !exact ? "Nearest finished sample" : row.rerun ? "True re-run, finished" : "Finished sample");
     say(this.sample.note, this.#noteOfSample());
     frame.classList.toggle("kit-other", !live && row !== undefined && !exact);
     frame.classList.toggle("kit-missing", !live && !row);
-    say(this.state, choice.state);
+    say(this.state, choice.rerun.state);
     this.#progress(live);
-    this.runButton.hidden = !runs || this.model.get("status") === "running" || exact;
+    this.runButton.hidden = !choice.rerun.possible || this.model.get("status") === "running" || exact;
     say(this.runButton, `Re-run at ${choice.said(choice.dial)}`);
-    const bitmap = live ? live.bitmap : row && choice.samples.bitmap(row);
+    const bitmap = live ? live.bitmaps?.[0] : row && choice.samples.bitmap(row);
     if (bitmap || (!live && !row)) this.#paste(canvas, bitmap);
   }
 
   #noteOfSample() {
-    const { choice } = this, { runs, live, row, exact, waits } = choice.sample, yours = choice.said(choice.dial);
-    if (live) return `${choice.said(live.key[1])}: step ${live.step}${choice.expected ? ` of ${choice.expected}` : ""}`;
+    const { choice } = this, { live, row, exact } = choice.sample, { possible, expected, waits } = choice.rerun, yours = choice.said(choice.dial);
+    if (live) return `${choice.said(live.key[1])}: step ${live.step}${expected ? ` of ${expected}` : ""}`;
     if (exact) return `${yours}, exactly`;
     if (row) return `${choice.said(row.key[1])}; ${waits || `you are at ${yours}`}`;
-    return waits || (runs ? "none yet with these settings" : "none with these settings");
+    return waits || (possible ? "none yet with these settings" : "none with these settings");
   }
 
   #progress(live) {
-    const { expected } = this.choice;
+    const { expected } = this.choice.rerun;
     this.bar.hidden = !live;
     this.bar.classList.toggle("kit-unknown", !expected);
     this.bar.firstChild.style.width = percent(live && expected ? Math.min(1, live.step / expected) : 1);

@@ -6,17 +6,17 @@ k (u + v (c - u)) with two numbers a picture: k, a scale, and v, the guidance in
 """
 
 import functools
-import inspect
 import itertools
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import traitlets
 
 from kit.panels._panel import Panel, source
 from kit.panels._pictures import STRIP_COLUMNS, as_array, as_picture, encode, png, sheet, strip
+from kit.panels._work import as_callable, pictures_of
 
 MAX_BYTES = 16 * 2**20
 W_RANGE = (-2.0, 20.0)
@@ -136,8 +136,8 @@ class GuidanceSlider(Panel):
     what goes wrong in `sample` is shown in the panel (traits `error`, `traceback`), which stays alive.
     """
 
-    _esm = source("_draw.js", "_guided.js", "_dial.js", "_pad.js", "guidance.js")
-    _css = source("_panel.css", "guidance.css")
+    _esm = source("_draw.js", "_guided.js", "_dial.js", "_pad.js", "_rerun.js", "guidance.js")
+    _css = source("_panel.css", "_dial.css", "_rerun.css", "guidance.css")
 
     w = traitlets.Float(help="guidance, -2 to 20; 1: none").tag(sync=True)
     g = traitlets.Float(0.2, help="length of the update per length of u, 0 to 1, for t_norm and full_norm").tag(
@@ -184,7 +184,7 @@ class GuidanceSlider(Panel):
         self._arrays = _operands(given)
         n, channels = self._arrays["x"].shape[:2]
         self._matrix, self._bias = _rgb(rgb, channels)
-        self._sample = _callable(sample)
+        self._sample = as_callable(sample, "sample", "sample(w, **settings)")
         self._running = self._last = None
         for key, data in _given(samples):
             self._finished.add(key, data)
@@ -254,7 +254,7 @@ class GuidanceSlider(Panel):
         if self._sample is None:
             raise ValueError("run: got a panel without `sample`, wanted one to call")
         self._running = key = self._key
-        steps = _steps(self._sample, self.w, _settings(key))
+        steps = pictures_of(self._sample, self.w, **_settings(key))
         self.work.start(steps, functools.partial(_take, key), finish=functools.partial(_finish, key))
 
     # --- what is shown, and the code that makes it
@@ -368,22 +368,6 @@ def _finish(key, panel, status):
         panel.send_bytes({"kind": "sample", "key": key}, panel._last)
 
 
-def _steps(sample, w, settings):
-    """The pictures of a re-run. All that the author wrote runs here, in the thread."""
-    try:
-        inspect.signature(sample).bind(w, **settings)
-    except TypeError as error:
-        given = ", ".join([f"{w:g}", *(f"{name}={value!r}" for name, value in settings.items())])
-        raise TypeError(f"sample: cannot be called as sample({given}): {error}") from None
-    made = sample(w, **settings)
-    pictures = made if isinstance(made, Iterator) else iter([made])
-    first = next(pictures, None)
-    if first is None:
-        raise ValueError("sample: got no picture, wanted one, or a generator that yields at least one")
-    yield first
-    yield from pictures
-
-
 def _plain(w):
     """The key of a sample without rescaling, at all t, away from the empty prompt."""
     return ["none", w, None, None, False]
@@ -490,12 +474,6 @@ def _given(samples):
     for w, picture in samples.items():
         w = _between("samples", w, *W_RANGE)
         yield _plain(w), encode(as_picture(picture, f"samples[{w:g}]"))
-
-
-def _callable(sample):
-    if sample is not None and not callable(sample):
-        raise TypeError(f"sample: got {type(sample).__name__}, wanted a callable, sample(w, **settings)")
-    return sample
 
 
 def _between(name, value, low, high, error=ValueError):
