@@ -12,6 +12,7 @@ The loss of both stages is the network's own, on this one picture (Eq. 2). The c
 """
 
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,10 @@ from kit.diffusion.denoising import frozen
 EMBEDDING = training.Plan(steps=1000, lr=2e-3, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
 NETWORK = training.Plan(steps=1500, lr=5e-7, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
 
+# For the small world's network, whose weights are fewer and whose pictures are simpler: chosen on pictures of their own
+# by `python -m tests.bench imagic_sweep`, with draws=4.
+SMALL_WORLD_EMBEDDING = replace(EMBEDDING, steps=100, lr=1e-2)
+SMALL_WORLD_NETWORK = replace(NETWORK, steps=100, lr=1e-3)
 
 STAGES = ("embedding", "network")
 
@@ -89,11 +94,14 @@ def fit_network(network, denoising, x0, cond, *, plan=NETWORK, draws=4, rank=Non
 def between(fitted, cond, eta):
     """e_bar (n, L, d): (1 - eta) e_opt + eta e_tgt, Eq. 3, for an eta or a sequence of n of them.
 
-    0 gives `fitted` and 1 gives `cond`, to the last bit; beyond 1 leads away from the picture.
+    0 gives `fitted` and 1 gives `cond`, to the last bit; beyond 1 leads away from the picture. Raises ValueError where
+    the two are the same, as of prompts that tokenise alike.
     """
     checks.like("cond", cond, "fitted", checks.floating("fitted", fitted))
     if fitted.ndim != 3 or len(fitted) != 1:
         raise ValueError(f"fitted: got shape {tuple(fitted.shape)}, wanted (1, L, d)")
+    if torch.equal(fitted, cond):
+        raise ValueError("fitted, cond: got the same embedding twice, so that every eta would give it, too; wanted two")
     etas = [checks.real("eta", value) for value in (eta if isinstance(eta, (list, tuple, torch.Tensor)) else [eta])]
     return torch.cat([(1 - value) * fitted + value * cond for value in etas])
 

@@ -1,6 +1,9 @@
 import hashlib
 import itertools
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +18,7 @@ NOISE = Denoising(SCHEDULE)
 CONSTANT = {"warmup": 0, "floor": 1, "decay": 0, "average": 0, "clip": math.inf}
 PLAN = Plan(steps=400, lr=0.05, **CONSTANT)
 SPREAD = 0.3
+ROOT = Path(__file__).parents[2]
 
 
 class Linear(nn.Module):
@@ -115,6 +119,14 @@ def test_at_eta_zero_every_seed_ends_at_the_picture_and_only_after_the_second_st
     assert error(after) < 0.02 * error(before)
     assert after.var(0).mean() < 1e-4 * before.var(0).mean()
 
+    def loss(network, picture):
+        _, t, eps = NOISE.draw(picture, 200, torch.Generator().manual_seed(2))
+        return NOISE.errors(network, picture.expand(200, -1, -1, -1), t, eps, fitted.cond.expand(200, -1, -1)).mean()
+
+    other = problem(7)[0]
+    assert loss(fitted.network, x0) < 0.01 * loss(network, x0)
+    assert loss(fitted.network, other) > loss(network, other) > loss(network, x0)
+
 
 def test_between_is_affine_and_exact_at_its_ends():
     fitted, cond = torch.randn(1, 3, 5), torch.randn(1, 3, 5)
@@ -165,6 +177,38 @@ def test_what_does_not_fit_is_refused_in_words():
         Plan(0, 0.1)
     for eta in (math.nan, math.inf):
         with pytest.raises(ValueError, match=f"eta: got {eta}, wanted a finite number"):
-            imagic.between(cond, cond, eta)
+            imagic.between(2 * cond, cond, eta)
+    with pytest.raises(ValueError, match="fitted, cond: got the same embedding twice"):
+        imagic.between(cond.clone(), cond, 0.5)
     with pytest.raises(ValueError, match=r"cond: got shape .*wanted .* the shape of fitted"):
         imagic.between(cond, cond[:, :1], 0.5)
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from kit.diffusion import imagic
+from tests.diffusion.test_imagic import NOISE, Linear, Plan, problem, CONSTANT
+
+plans = {"embedding": Plan(30, 0.05, **CONSTANT), "model": Plan(20, 0.05, every=5, **CONSTANT)}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+states = imagic.fit(Linear(), NOISE, *problem(), folder=sys.argv[1], **plans)
+try:
+    for state in states:
+        if (state.stage, state.step) == ("network", 7):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+except Exception as error:
+    print(type(error).__name__, error, *sorted(path.name for path in Path(sys.argv[1]).iterdir()), sep="|")
+"""
+
+
+def test_a_disk_that_takes_no_more_is_said_and_what_was_saved_before_stays(tmp_path):
+    """The kernel itself refuses, in a process that may write no file longer than 100 bytes."""
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    _, message, *left = done.stdout.strip().split("|")
+    assert "File too large" in message and left == ["embedding.safetensors", "network.safetensors"], done.stderr
+    plans = {"embedding": Plan(30, 0.05, **CONSTANT), "model": Plan(20, 0.05, every=5, **CONSTANT)}
+    again = list(imagic.fit(Linear(), NOISE, *problem(), folder=tmp_path, **plans))
+    whole = last(imagic.fit(Linear(), NOISE, *problem(), **plans))
+    assert [s.step for s in again if s.stage == "network"] == [*range(6, 21), 20]
+    assert digest(again[-1].network) == digest(whole.network)
