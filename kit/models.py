@@ -29,7 +29,7 @@ from kit.diffusion import checks, ddim, seeds
 from kit.diffusion.denoising import Denoising
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule, above_zero
-from kit.world import WEIGHTS, unknown_words
+from kit.world import WEIGHTS, students, unknown_words
 from kit.world.judge import without_bar
 
 _NETWORKS = {  # part -> its class, and the name of its weights' file
@@ -116,6 +116,15 @@ class Models:
     def with_network(self, network):
         """The same checkpoint with another U-Net, as from `kit.diffusion.imagic`: a network of `network`'s kind."""
         return replace(self, unet=network.unet)
+
+    def student(self, steps):
+        """The distilled student of so many steps, 8, 4, 2 or 1, which takes w: a `kit.diffusion.distill.Distilled`.
+
+        Only the small world has students; any other checkpoint is refused, with a ValueError.
+        """
+        if self.name != "world":
+            raise ValueError(f"{self.name}: has no students; wanted 'world', or `kit.diffusion.distill` to make some")
+        return students.load(self.unet, steps)
 
     def embed(self, prompts):
         """cond (n, L, d) of one prompt or a list of n.
