@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from kit.world.rigs import INK, LAYERS, all_rigs
+from kit.world.rigs import INK, LAYERS, Coat, all_rigs, dyed
 from kit.world.scene import PLACES, SPECIES, STYLES, Scenes
 
 CHUNK = 8  # pictures drawn at once: their planes stay in the processor's cache
@@ -28,13 +28,17 @@ PALETTES = {
 PAPER = (0.98, 0.965, 0.93)
 
 
-def render(scenes: Scenes, size: int = 128, device=None) -> tuple[Tensor, Tensor]:
+def render(scenes: Scenes, size: int = 128, device=None, coat: Coat | None = None) -> tuple[Tensor, Tensor]:
     """Draws n scenes: pictures float32 (n, 3, size, size) in [0, 1] and masks (n, 1, size, size) in [0, 1], the
-    fraction of each pixel that the animal covers. Raises ValueError for a size outside 8 to 2048 or an empty batch."""
+    fraction of each pixel that the animal covers. `coat` colours all the animals as no words of the world can: one
+    individual, wherever it is. Raises ValueError for a size outside 8 to 2048, an empty batch or a colour that is none.
+    """
     if not 8 <= size <= 2048:
         raise ValueError(f"render: got size={size}, wanted 8 to 2048 pixels")
     if len(scenes) == 0:
         raise ValueError("render: got no scenes, wanted at least one")
+    if coat is not None and not all(len(part) == 3 and min(part) >= 0 and max(part) <= 1 for part in coat):
+        raise ValueError(f"render: got {coat}, wanted colours of three numbers from 0 to 1")
     pictures = torch.empty(len(scenes), 3, size, size, device=device)
     masks = torch.empty(len(scenes), 1, size, size, device=device)
     with torch.inference_mode():
@@ -42,7 +46,7 @@ def render(scenes: Scenes, size: int = 128, device=None) -> tuple[Tensor, Tensor
         alike = sorted(range(len(scenes)), key=lambda i: (scenes.species[i], scenes.style[i], scenes.pose[i]))
         for i in range(0, len(scenes), CHUNK):
             rows = alike[i : i + CHUNK]
-            pictures[rows], masks[rows] = _Painter(scenes[rows], size, device).paint()
+            pictures[rows], masks[rows] = _Painter(scenes[rows], size, device, coat).paint()
     return pictures, masks
 
 
@@ -63,8 +67,8 @@ def _colours(hexes: str) -> list[list[float]]:
 class _Painter:
     """One chunk of pictures under way. Planes are (n, size, size); numbers per picture are (n, 1, 1)."""
 
-    def __init__(self, scenes: Scenes, size: int, device):
-        self.n, self.size, self.pixel = len(scenes), size, 1.0 / size
+    def __init__(self, scenes: Scenes, size: int, device, coat: Coat | None):
+        self.n, self.size, self.pixel, self.coat = len(scenes), size, 1.0 / size, coat
         rows, rigs = all_rigs()
         which = torch.tensor([rows[pair] for pair in zip(scenes.species, scenes.pose, strict=True)])
 
@@ -76,7 +80,8 @@ class _Painter:
         self.species = column([SPECIES.index(w) for w in scenes.species])
         self.place = column([PLACES.index(w) for w in scenes.place])
         self.style = column([STYLES.index(w) for w in scenes.style])
-        self.capsules, self.colours = rigs.capsules[which].to(device), rigs.colours[which].to(device)
+        colours = rigs.colours[which] if coat is None else dyed(rigs.colours[which], scenes.species, coat)
+        self.capsules, self.colours = rigs.capsules[which].to(device), colours.to(device)
         self.axes = rigs.axes[which].to(device)
         height, lift = column(rigs.height[which]), column(rigs.lift[which])
         self.width = torch.minimum(column(scenes.size), TALLEST / (height + lift))
@@ -224,6 +229,7 @@ class _Painter:
 
         def paint(where, species, colour):
             amount = where * (self.species == SPECIES.index(species)).float()
+            colour = self.coat.pattern if self.coat else colour
             return [plane + amount * (c - plane) for plane, c in zip(planes, colour, strict=True)]
 
         present = {SPECIES[int(i)] for i in self.species.flatten().tolist()}

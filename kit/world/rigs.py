@@ -13,6 +13,7 @@ that looks right, in units of its own width: x from -0.5 to 0.5, the ground at y
 from __future__ import annotations
 
 import cmath
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import radians
@@ -31,6 +32,8 @@ HOOF = (0.22, 0.17, 0.16)
 HORN = (0.93, 0.86, 0.68)
 RED = (0.86, 0.14, 0.16)
 BLUE, SKY, DEEP, BEAK = (0.20, 0.50, 0.86), (0.16, 0.39, 0.73), (0.11, 0.30, 0.62), (1.0, 0.62, 0.08)
+
+SHADE = 0.65  # of a coat on the far legs
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,14 @@ LOOKS = {
     ),
 }
 # fmt: on
+
+
+class Coat(NamedTuple):
+    """The colours of one individual, RGB in [0, 1], in place of its species' own."""
+
+    ground: tuple  # trunk, neck, head and legs, the far ones in its shade
+    pattern: tuple  # stripes, patches, blotches, a bird's breast; a horse and a dog have none
+    hair: tuple  # mane and tail, a giraffe's, a cow's and a dog's dark parts, a bird's wings
 
 
 class Capsule(NamedTuple):
@@ -415,3 +426,14 @@ def all_rigs() -> tuple[dict[tuple[str, str], int], Rig]:
         torch.stack([r.axes for r in rigs]),
     )
     return {name: row for row, name in enumerate(names)}, stacked
+
+
+def dyed(colours: Tensor, species: Sequence[str], coat: Coat) -> Tensor:
+    """The colours (n, P, 3) of n rigs in a coat; eyes, snouts, beaks, hooves, horns and collars keep theirs."""
+    colours, shade = colours.clone(), tuple(SHADE * part for part in coat.ground)
+    for one, word in zip(colours, species, strict=True):
+        k = LOOKS.get(word)
+        own = (k.coat, k.dark, k.shade) if k else (BLUE, DEEP, SKY)
+        for old, new in zip(own, (coat.ground, coat.hair, shade), strict=True):
+            one[(one == torch.tensor(old)).all(1)] = torch.tensor(new)
+    return colours

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from kit.world import SPECIES, poses_of, render, sample_scenes
-from kit.world.rigs import rig
+from kit.world.rigs import LOOKS, Coat, rig
 
 EVERY_RIG = [(species, pose) for species in SPECIES for pose in poses_of(species)]
 
@@ -132,3 +132,50 @@ def test_a_size_out_of_range_is_refused(size):
 def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="got no scenes"):
         render(sample_scenes(2, 0)[:0])
+
+
+VIOLET = Coat(ground=(0.8, 0.6, 0.9), pattern=(0.55, 0.12, 0.78), hair=(0.4, 0.1, 0.6))
+
+
+def test_pictures_without_a_coat_are_those_the_weights_were_trained_on():
+    """The moments of `render`'s pictures as it was before it knew of coats; bit for bit they are a machine's own."""
+    pictures = render(sample_scenes(48, 21), 64)[0].double()
+    moments = [*pictures.mean((0, 2, 3)), *pictures.square().mean((0, 2, 3))]
+    assert moments == pytest.approx([0.723038, 0.724479, 0.672766, 0.582076, 0.572332, 0.509728], abs=2e-6)
+
+
+def test_a_coat_changes_the_animal_alone_and_nothing_of_its_shape():
+    scenes = every_animal(style="plain")
+    usual, mask = render(scenes)
+    dyed, same = render(scenes, coat=VIOLET)
+    changed = (usual - dyed).abs().amax(1, keepdim=True)
+    assert torch.equal(mask, same) and changed[mask == 0].max() == 0
+    share = ((changed > 0.02) & (mask > 0.99)).sum((1, 2, 3)) / (mask > 0.99).sum((1, 2, 3))
+    assert share.min() > 0.5, share
+
+
+def test_a_coat_of_the_species_own_colours_is_the_species():
+    k = LOOKS["zebra"]
+    own = Coat(k.coat, (0.10, 0.09, 0.11), k.dark)
+    scenes = sample_scenes(6, 13, species="zebra", style="plain")
+    usual, dyed = render(scenes)[0], render(scenes, coat=own)[0]
+    changed = (usual - dyed).abs().amax(1) > 1e-6  # the far legs and the tail, which are in the ground's shade
+    assert 0 < changed.float().mean() < 0.02
+
+
+def test_every_part_of_a_coat_is_worn():
+    """Ground, pattern and hair change different pixels; a pattern none of a horse and a dog, which have none."""
+    scenes = every_animal(style="plain", x=0.5)
+    bare, _ = render(scenes, coat=VIOLET)
+    parts = {}
+    for part in Coat._fields:
+        other, _ = render(scenes, coat=VIOLET._replace(**{part: (0.1, 0.9, 0.2)}))
+        parts[part] = (other - bare).abs().amax((1, 2, 3)) > 0.2
+    plain = torch.tensor([species in ("horse", "dog") for species, _ in EVERY_RIG])
+    assert parts["ground"].all() and parts["hair"].all() and torch.equal(parts["pattern"], ~plain)
+
+
+@pytest.mark.parametrize("colour", [(1.2, 0, 0), (0.1, 0.2), (-0.1, 0, 0)])
+def test_a_colour_that_is_none_is_refused(colour):
+    with pytest.raises(ValueError, match="wanted colours of three numbers from 0 to 1"):
+        render(sample_scenes(1, 0), coat=VIOLET._replace(hair=colour))
