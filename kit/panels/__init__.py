@@ -9,12 +9,14 @@ _HOMES = {
     "AplPad": "apl",
     "BroadcastVisualizer": "broadcast",
     "GuidanceSlider": "guidance",
+    "InterpolationSlider": "interpolation",
     "MaskPicker": "mask",
     "MatmulStepper": "matmul",
     "NoiseScrubber": "noise",
     "Panel": "_panel",
     "StorageView": "strides",
     "StrideVisualizer": "strides",
+    "TrainingPanel": "training",
     "fit_rgb": "guidance",
 }
 __all__ = sorted(_HOMES)

@@ -95,16 +95,16 @@ def sheet(rows, captions, side, smooth=True):
     draw = ImageDraw.Draw(image)
     for r, (name, pictures) in enumerate(rows):
         top = r * (head + side) + head
-        draw.text((gap, top - 4), printable(name), fill="#555", anchor="ls", font=_font(12))
+        draw.text((gap, top - 4), printable(name), fill="#555", anchor="ls", font=font(12))
         for c, data in enumerate(pictures):
-            image.paste(_tile(data, side, smooth), (gap + c * (side + gap), top))
+            image.paste(tile(data, side, smooth), (gap + c * (side + gap), top))
     for c, caption in enumerate(captions):
         draw.text(
             (gap + c * (side + gap) + side // 2, height - 6),
             printable(caption),
             fill="#555",
             anchor="ms",
-            font=_font(11),
+            font=font(11),
         )
     return image
 
@@ -136,20 +136,20 @@ def printable(text):
     return text.encode("latin-1", "replace").decode("latin-1")
 
 
-def _font(size):
+def font(size):
     return ImageFont.load_default(size)
 
 
-def _tile(data, side, smooth):
-    tile = Image.new("RGB", (side, side), "white")
+def tile(data, side, smooth):
+    out = Image.new("RGB", (side, side), "white")
     if data is None:
-        draw = ImageDraw.Draw(tile)
+        draw = ImageDraw.Draw(out)
         for x in range(-side, side, 8):
             draw.line((x, side, x + side, 0), fill="#ccc")
-        return tile
+        return out
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     scale = side / max(picture.size)
     size = [max(1, round(s * scale)) for s in picture.size]
     picture = picture.resize(size, Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
-    tile.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
-    return tile
+    out.paste(picture, ((side - size[0]) // 2, (side - size[1]) // 2))
+    return out

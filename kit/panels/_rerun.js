@@ -95,4 +95,4 @@ function apart(buffer, lengths) {
 }
 
 const decoded = bytes => createImageBitmap(new Blob([bytes])).catch(() => undefined);
-const release = bitmaps => { for (const bitmap of bitmaps ?? []) bitmap?.close(); };
+const release = bitmaps => { for (const bitmap of bitmaps ?? []) bitmap?.close(); };  // gives undefined
