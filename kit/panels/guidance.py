@@ -205,6 +205,31 @@ class GuidanceSlider(Panel):
         self.observe(self._chosen, ["w", "g", "phi", "variant", "interval", "with_negative"])
         self.on_msg(lambda panel, content, buffers: content.get("kind") == "run" and panel.run())
 
+    @classmethod
+    def live(cls, draw, *, prompt="", seed=0, w=4.0, w_range=(1.0, 8.0), title=""):
+        """The second mode: a model so fast that each move of w, the seed or the prompt is a true sample.
+
+        draw: draw(prompt, seed, w) -> a picture as `samples` has them; or {name: draw} of several, side by side.
+            It is called in a thread, one call at a time. What does not change is best kept, with a distilled student
+            (`kit.load("world").student(2)`) as here:
+
+                student, embed = models.student(2), functools.lru_cache(lambda prompt: models.embed([prompt]))
+
+                @torch.inference_mode()
+                def draw(prompt, seed, w):
+                    noise = randn((1, *models.latent_shape), seed)
+                    return models.decode(student.sample(noise, embed(prompt), w))[0]
+
+        prompt, seed (0 to 2^31 - 1), w: what to open on. w_range: (low, high), the guidance that can be chosen.
+
+        Returns the panel, whose traits are w, prompt and seed. As the hand moves, the browser tells the kernel what it
+        wants, at most once a frame; the newest wish is drawn, older ones are forgotten. What goes wrong in `draw` is
+        shown in the panel, which stays alive. Bad input is raised as TypeError or ValueError.
+        """
+        from kit.panels.live import LiveGuidance
+
+        return LiveGuidance(draw, prompt=prompt, seed=seed, w=w, w_range=w_range, title=title)
+
     # --- what is chosen
 
     @property
