@@ -5,6 +5,11 @@ const AXIS_COLOURS = 6;
 const TALLEST = 440;  // pixels, unless the cells would be too small to see
 const MARGIN = 18;  // of the line that measures one axis
 
+// Text is written only where it changes, or each move would lay out all of the panel.
+function say(node, text) {
+  if (node.said !== text) node.textContent = node.said = text;
+}
+
 const product = sizes => sizes.reduce((a, b) => a * b, 1);
 
 // Sizes as far as they are drawn: the longest axis is halved until the cells are few enough.
@@ -178,7 +183,7 @@ class Tiles {
     Object.assign(this, { layout: facets(shown, cell), written });
     const empty = product(shape) === 0;
     this.node.classList.toggle("kit-empty", empty);
-    this.none.textContent = empty ? `no cells: an axis has size 0` : "";
+    say(this.none, empty ? "no cells: an axis has size 0" : "");
     this.#size();
     this.draw();
   }
@@ -188,6 +193,7 @@ class Tiles {
     const size = `${width} ${height} ${devicePixelRatio}`;
     if (size === this.sized) return;
     this.sized = size;
+    this.marked = false;
     for (const canvas of [this.base, this.over]) {
       canvas.width = Math.round(width * devicePixelRatio);
       canvas.height = Math.round(height * devicePixelRatio);
@@ -211,12 +217,22 @@ class Tiles {
   }
 
   draw() {
-    const context = this.#context(this.base), { palette } = this;
-    context.font = `11px ${palette.font}`;
+    if (!this.roomy) return this.#drawPixels();
+    this.mosaic = null;
+    const context = this.#page();
+    this.#drawEach(context);
+    this.#drawMargins(context);
+  }
+
+  #page() {
+    const context = this.#context(this.base);
+    context.font = `11px ${this.palette.font}`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    if (this.roomy) this.#drawEach(context);
-    else this.#drawPixels(context);
+    return context;
+  }
+
+  #drawMargins(context) {
     if (this.rowText) this.#rows(context);
     else if (product(this.shown)) this.shown.forEach((_, axis) => this.#measure(context, axis));
   }
@@ -235,26 +251,55 @@ class Tiles {
     }
   }
 
-  // Thousands of cells: written as pixels, for a canvas takes longer over as many rectangles than a frame lasts. A row
-  // of cells is written as one row of pixels, which is copied down as far as the cells reach.
-  #drawPixels(context) {
-    const { palette, shown } = this, { width, height } = this.base;
-    if (this.image?.width !== width || this.image.height !== height) this.image = context.createImageData(width, height);
-    const pixels = new Uint32Array(this.image.data.buffer).fill(0), index = shown.map(() => 0);
-    const [across, down] = [0, 1].map(way => this.#places(way));
+  // Thousands of cells: written as pixels, for a canvas takes longer over as many rectangles than a frame lasts. Only what
+  // changed since the last time is written.
+  #drawPixels() {
+    const key = this.#frame();
+    if (this.mosaic?.key !== key) {
+      const context = this.#page();
+      this.#drawMargins(context);
+      this.mosaic = this.#mosaic(context, key);
+    }
+    const changed = this.#recolour();
+    if (changed) this.base.getContext("2d").putImageData(this.mosaic.image, 0, 0, ...changed);
+  }
+
+  // What the margins and the places of the cells depend on.
+  #frame() {
+    const { sized, shown, layout, palette, rowText, blockText } = this;
+    const texts = rowText ? [blockText, ...Array.from({ length: shown[1] }, (_, row) => rowText(row))]
+      : shown.map((_, axis) => [this.#sizeText(axis), this.#colour(axis)]);
+    return JSON.stringify([sized, shown, layout.cell, palette.ink, palette.scheme, texts]);
+  }
+
+  #mosaic(context, key) {
+    const { width, height } = this.base;
+    return { key, across: this.#places(0), down: this.#places(1), image: context.createImageData(width, height),
+      colours: new Uint32Array(product(this.shown)) };
+  }
+
+  // The pixels of the cells whose colour is another than before; [x, y, width, height] of all that is so written, if any.
+  #recolour() {
+    const { palette, shown, mosaic: { across, down, image, colours } } = this, { width } = image, index = shown.map(() => 0);
+    const pixels = new Uint32Array(image.data.buffer);
+    const set = ({ axes, at }) => { for (let i = 0; i < axes.length; i++) index[axes[i]] = at[i]; };
+    let cell = 0, left = Infinity, right = 0, top = Infinity, bottom = 0;
     for (const row of down) {
-      const start = row.from * width, set = ({ axes, at }) => axes.forEach((axis, i) => { index[axis] = at[i]; });
       set(row);
       for (const column of across) {
         set(column);
         const { fill, ghost, faint, alarm, none } = this.cellOf(index, false);
-        if (none) continue;
-        const colour = palette.pixel(alarm ? palette.alarm : fill ?? (ghost || faint ? palette.cell : palette.dense));
-        for (let x = column.from; x < column.to; x++) pixels[start + x] = colour;
+        const colour = none ? 0 : palette.pixel(alarm ? palette.alarm : fill ?? (ghost || faint ? palette.cell : palette.dense));
+        if (colour !== colours[cell]) {
+          colours[cell] = colour;
+          for (let y = row.from; y < row.to; y++) pixels.fill(colour, y * width + column.from, y * width + column.to);
+          [left, right] = [Math.min(left, column.from), Math.max(right, column.to)];
+          [top, bottom] = [Math.min(top, row.from), row.to];
+        }
+        cell += 1;
       }
-      for (let y = row.from + 1; y < row.to; y++) pixels.copyWithin(y * width, start, start + width);
     }
-    context.putImageData(this.image, 0, 0);
+    return bottom ? [left, top, right - left, bottom - top] : null;
   }
 
   // Where the cells begin and end in pixels of the canvas, across or down, with the indices of the axes that go that way.
@@ -351,6 +396,8 @@ class Tiles {
 
   // Marks over the cells: [indices, strong] pairs.
   mark(...marks) {
+    if (!marks.length && !this.marked) return;
+    this.marked = marks.length > 0;
     const context = this.#context(this.over), { palette } = this, roomy = this.layout.cell[0] > 9;
     context.lineWidth = 2;
     for (const [marked, strong] of marks) {

@@ -3,7 +3,7 @@
 const SPEEDS = [1, 2, 4, 0.5];
 
 // Goes from `at()` to `length()` by calls of `move(step)`, one a frame at most, at an even pace: `slowest` steps a
-// second, or as many as end within `longest` seconds.
+// second, or as many as end within `longest` seconds; `rest()`, if there is one, is told when it no longer plays.
 class Player {
   #asked = 0;
   #speed = SPEEDS[0];
@@ -31,9 +31,11 @@ class Player {
   }
 
   pause() {
+    if (!this.playing) return;
     cancelAnimationFrame(this.#asked);
     this.#asked = 0;
     this.#show();
+    this.steps.rest?.();
   }
 
   #ask() {

@@ -267,8 +267,8 @@ class MatmulView {
     this.clock = new Clock();
     this.palette = new Palette(root, () => this.#draw(), signal);
     this.save = throttle(() => model.save_changes(), 200);
-    this.player = new Player({ at: () => this.step, length: () => this.tiling.length, move: step => this.#go(step) },
-      signal);
+    this.player = new Player({ at: () => this.step, length: () => this.tiling.length, move: step => this.#go(step),
+      rest: this.save }, signal);
     this.#build();
     this.paint = debounceFrame(() => this.#paint());
     this.#listen();
@@ -326,7 +326,8 @@ class MatmulView {
     const on = (target, type, hear) => target.addEventListener(type, hear, { signal });
     on(this.field, "input", () => this.#typed());
     on(this.block, "change", () => this.#restart({ block: Number(this.block.value) }));
-    on(this.time, "input", event => { this.clock.input(event); this.#to(Number(this.time.value)); });
+    on(this.time, "input", event => { this.clock.input(event); this.#slide(Number(this.time.value)); });
+    on(this.time, "change", this.save);
     on(this.time, "keydown", event => this.#key(event));
     on(this.card, "pointerleave", () => this.#tell());
     const hears = { "change:einsum": () => this.#change(), "change:order": () => this.#change(),
@@ -387,13 +388,21 @@ class MatmulView {
   #go(step) {
     this.hover = null;
     this.model.set("step", step);
-    this.save();
     this.paint();
+  }
+
+  // Neither a hand that drags nor a play tells the kernel: to send, and what a notebook does with the answer, would take
+  // from the next frame.
+  #slide(step) {
+    this.player.pause();
+    this.save.cancel();
+    this.#go(step);
   }
 
   #to(step) {
     this.player.pause();
     this.#go(Math.max(0, Math.min(this.tiling.length, step)));
+    this.save();
   }
 
   // To where the next pair of blocks is finished, or the last one was.
@@ -548,8 +557,8 @@ class MatmulView {
     const { step, tiling } = this, number = count => count.toLocaleString("en");
     this.drawnStep = step;
     this.done = tiling.doneAfter(step);
-    this.count.textContent = `${number(step)} of ${number(tiling.length)}`;
-    this.finished.textContent = `${number(tiling.finishedAfter(step))} of ${number(tiling.cells.sequence.length)}`;
+    say(this.count, `${number(step)} of ${number(tiling.length)}`);
+    say(this.finished, `${number(tiling.finishedAfter(step))} of ${number(tiling.cells.sequence.length)}`);
   }
 
   // Letters of the longest number that will be seen.
@@ -646,7 +655,7 @@ class MatmulView {
     for (const { letter, node, value } of this.chips) {
       node.classList.toggle("kit-lit", values.has(letter));
       node.classList.toggle("kit-runs", ranges?.get(letter)[1] > 1);
-      value.textContent = values.get(letter) ?? ":";
+      say(value, String(values.get(letter) ?? ":"));
     }
   }
 

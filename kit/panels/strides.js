@@ -341,6 +341,8 @@ class StorageViewer {
     this.viewCaption = element("figcaption", {});
     this.storedCaption = element("figcaption", {});
     this.formula = element("p", { className: "kit-formula", role: "status", "aria-live": "polite" });
+    this.hint = element("span", { className: "kit-hint" },
+      "Point at a cell of the view or of the storage, or focus one and use the arrow keys.");
     this.pictures = element("div", { className: "kit-terms" }, element("figure", {}, this.viewCaption, this.viewed.node),
       element("figure", { className: "kit-storage" }, this.storedCaption, this.stored.node));
     this.header = element("header", {}, element("span", { className: "kit-title" }, model.get("title") || "Storage and view"),
@@ -393,7 +395,7 @@ class StorageViewer {
     const { view, storage } = this.now, { itemsize } = this.given, count = product(view.shape);
     const bounds = boundsOf(view);
     const whole = product(shownShape(view.shape)) === count && isInside(view, storage.size);
-    const reads = whole ? `${this.cells.size} of ${storage.size} cells` : `cells ${bounds?.join(" to ")}`.replaceAll("-", "−");
+    const reads = whole ? `${this.reads.size} of ${storage.size} cells` : `cells ${bounds?.join(" to ")}`.replaceAll("-", "−");
     const facts = [["shape", shapeText(view.shape)], ["strides", shapeText(view.strides)],
       ["in bytes", shapeText(view.strides.map(stride => stride * itemsize))],
       ["offset", `${view.offset} (${view.offset * itemsize} B)`],
@@ -405,25 +407,30 @@ class StorageViewer {
       this.facts.append(element("div", {}, element("dt", {}, name), element("dd", {}, value)));
       return value;
     });
-    facts.forEach(([, text], i) => { if (this.values[i].textContent !== text) this.values[i].textContent = text; });
+    facts.forEach(([, text], i) => say(this.values[i], text));
   }
 
-  // The cells that the view reads, as far as it is drawn: in the order of its places, and as a set.
+  // The cells that the view reads, as far as it is drawn, counted from its offset: in the order of its places, and as a
+  // set. They are the same wherever the view begins.
   #read() {
-    const { view } = this.now, shown = shownShape(view.shape), order = new Float64Array(product(shown));
+    const { view } = this.now, shown = shownShape(view.shape), laid = `${shown} by ${view.strides}`;
+    if (laid === this.laid) return;
+    const order = new Float64Array(product(shown));
     let at = 0;
     const walk = (axis, cell) => {
       if (axis === shown.length) { order[at++] = cell; return; }
       for (let i = 0; i < shown[axis]; i++) walk(axis + 1, cell + i * view.strides[axis]);
     };
-    walk(0, view.offset);
-    Object.assign(this, { shown, order, cells: new Set(order) });
+    walk(0, 0);
+    Object.assign(this, { laid, shown, order, reads: new Set(order) });
   }
+
+  isRead(cell) { return this.reads.has(cell - this.now.view.offset); }
 
   // The places of the view that read a cell.
   aliases(cell) {
-    const found = [];
-    for (let at = this.order.indexOf(cell); at >= 0; at = this.order.indexOf(cell, at + 1)) found.push(unravel(at, this.shown));
+    const found = [], wanted = cell - this.now.view.offset;
+    for (let at = this.order.indexOf(wanted); at >= 0; at = this.order.indexOf(wanted, at + 1)) found.push(unravel(at, this.shown));
     return found;
   }
 
@@ -437,7 +444,10 @@ class StorageViewer {
 
   #tint(cell) { return this.palette.tint((cell - this.now.storage.first) / Math.max(1, this.now.storage.values.length)); }
 
-  #widest() { return Math.max(1, ...this.now.storage.values.slice(0, 400).map(text => numberText(text).length)); }
+  #widest() {
+    const { storage } = this.now;
+    return storage.widest ??= Math.max(1, ...storage.values.slice(0, 400).map(text => numberText(text).length));
+  }
 
   #drawView(room) {
     const { view, code } = this.now, shown = shownShape(view.shape);
@@ -452,10 +462,11 @@ class StorageViewer {
 
   // Cache lines: one to a row, several side by side when there are many; cells lie where their addresses put them.
   #drawStorage(room) {
-    const { storage } = this.now, { itemsize } = this.given, per = Math.max(1, Math.floor(LINE / itemsize));
+    const { view, storage } = this.now, { itemsize } = this.given, per = Math.max(1, Math.floor(LINE / itemsize));
     const address = storage.address ? Number(BigInt(storage.address) % BigInt(LINE)) : 0;
     this.lead = Math.floor(address / itemsize) % per;
-    const outside = [...this.cells].filter(cell => this.#isOutside(cell)).slice(0, 1000);
+    const outside = isInside(view, storage.size) ? []
+      : [...this.reads].map(cell => cell + view.offset).filter(cell => this.#isOutside(cell)).slice(0, 1000);
     const low = Math.min(storage.first, ...outside), high = Math.max(storage.first + storage.values.length - 1, ...outside);
     this.firstLine = Math.floor((low + this.lead) / per);
     const most = Math.ceil(MOST_CELLS / per) + 1, lines = Math.min(most, Math.floor((high + this.lead) / per) - this.firstLine + 1);
@@ -463,18 +474,17 @@ class StorageViewer {
     this.per = per;
     this.across = across;
     const more = storage.size > storage.values.length ? `, ${storage.values.length.toLocaleString("en")} of them drawn` : "";
-    this.storedCaption.replaceChildren(
+    say(this.storedCaption,
       `storage of ${countText(storage.size, "cell")}${more}; ${across > 1 ? "each block" : "each row"} one cache line`);
     const addressOf = line => `+${(line * per - this.lead) * itemsize}`;
     this.stored.over.setAttribute("aria-label", "Storage, cell by cell; arrow keys go from cell to cell");
     this.stored.show({ shape: [across, Math.max(1, Math.ceil(lines / across)), per], room, widest: this.#widest(),
       blockText: `${LINE} B`, rowText: row => addressOf(this.firstLine + row * across).replace("+-", "−"),
       cellOf: place => {
-        const cell = this.#cellAt(place);
-        if (this.#isOutside(cell)) return this.cells.has(cell) ? { alarm: true, text: "?" } : { none: true };
+        const cell = this.#cellAt(place), read = this.isRead(cell);
+        if (this.#isOutside(cell)) return read ? { alarm: true, text: "?" } : { none: true };
         if (cell < storage.first || cell >= storage.first + storage.values.length) return { none: true };
-        const faint = !this.cells.has(cell);
-        return { text: this.#valueAt(cell), fill: faint ? undefined : this.#tint(cell), faint };
+        return { text: this.#valueAt(cell), fill: read ? this.#tint(cell) : undefined, faint: !read };
       } });
   }
 
@@ -490,7 +500,7 @@ class StorageViewer {
 
   #point(hover, event) {
     this.clock.input(event);
-    const blank = hover.place && this.#isOutside(this.#cellAt(hover.place)) && !this.cells.has(this.#cellAt(hover.place));
+    const blank = hover.place && this.#isOutside(this.#cellAt(hover.place)) && !this.isRead(this.#cellAt(hover.place));
     this.hover = (hover.index ?? hover.place) && !blank ? hover : null;
     this.paint();
   }
@@ -501,8 +511,7 @@ class StorageViewer {
     if (!hover) {
       this.viewed.mark();
       this.stored.mark();
-      this.formula.replaceChildren(element("span", { className: "kit-hint" },
-        "Point at a cell of the view or of the storage, or focus one and use the arrow keys."));
+      if (this.formula.firstChild !== this.hint) this.formula.replaceChildren(this.hint);
     } else {
       const cell = hover.index ? cellOf(view, hover.index) : this.#cellAt(hover.place);
       const aliases = this.aliases(cell);
@@ -542,7 +551,7 @@ class StrideViewer extends StorageViewer {
   constructor(model, root, signal) {
     super(model, root, signal);
     this.red = false;
-    this.save = throttle(() => model.save_changes(), 50);
+    this.save = throttle(() => model.save_changes(), 50);  // for a key held down on a slider
     this.redraw = debounceFrame(() => this.draw());
     signal.addEventListener("abort", () => { this.save.cancel(); this.redraw.cancel(); });
     this.#build();
@@ -584,7 +593,7 @@ class StrideViewer extends StorageViewer {
 
   #set(ops) {
     this.model.set("ops", ops);
-    this.save();
+    this.model.save_changes();
   }
 
   // The view after each operation, by the rules; it ends before the first that fails.
@@ -604,7 +613,7 @@ class StrideViewer extends StorageViewer {
     }
     this.#judge();
     this.#sliders();
-    this.code.textContent = this.steps.at(-1).code;
+    say(this.code, this.steps.at(-1).code);
     this.undo.disabled = this.reset.disabled = !this.ops.length;
     this.redraw();
   }
@@ -646,12 +655,15 @@ class StrideViewer extends StorageViewer {
   }
 
   #pronounce(kind, name, ...words) {
+    const pronounced = [kind, ...words.map(word => word.textContent ?? word)].join("");
+    if (pronounced === this.pronounced && this.verdict.firstChild) return;
+    this.pronounced = pronounced;
     this.verdict.replaceChildren(element("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
   }
 
   // Several places on one cell: what a write does, and what the library says to it.
   drawn() {
-    const { view } = this.now, count = product(view.shape), cells = this.cells.size, { said: verdict } = this;
+    const { view } = this.now, count = product(view.shape), cells = this.reads.size, { said: verdict } = this;
     this.hazard.hidden = !this.ops.length || cells === count || product(shownShape(view.shape)) < count || Boolean(this.failed);
     if (this.hazard.hidden) return;
     const shared = this.aliases(view.offset).length, write = verdict?.write;
@@ -728,6 +740,8 @@ class StrideViewer extends StorageViewer {
       const output = element("output", {});
       const slide = event => { this.clock.input(event); this.#slide(change, Number(input.value)); };
       input.addEventListener("input", slide, { signal: this.signal });
+      // Not while a hand drags: to send, and what a notebook does with the answer, would take from the next frame.
+      input.addEventListener("change", this.save, { signal: this.signal });
       const className = depth === null ? "" : `kit-axis-${depth}`;
       return { input, output, node: element("label", { className }, element("span", {}, label), input, output) };
     };
@@ -748,12 +762,14 @@ class StrideViewer extends StorageViewer {
       this.red || !limits ? [0, size + 6] : limits.offset];
     const values = [...view.shape, ...view.strides, view.offset];
     this.knobs.forEach(({ input, output }, i) => {
-      Object.assign(input, { min: ends[i][0], max: ends[i][1], value: values[i] });
-      output.textContent = String(values[i]).replace("-", "−");
+      for (const [name, number] of [["min", ends[i][0]], ["max", ends[i][1]], ["value", values[i]]]) {
+        if (input[name] !== String(number)) input[name] = number;
+      }
+      say(output, String(values[i]).replace("-", "−"));
     });
   }
 
-  #slide(change, value) { this.#set([...this.ops.slice(0, -1), change(this.ops.at(-1), value)]); }
+  #slide(change, value) { this.model.set("ops", [...this.ops.slice(0, -1), change(this.ops.at(-1), value)]); }
 }
 
 // The loops of a matrix product before a small cache.

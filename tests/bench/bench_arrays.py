@@ -47,11 +47,13 @@ STICK = """() => {
     since ||= event.timeStamp;
     if (window.nothing) requestAnimationFrame(painted);
   }, true);
-  const clear = CanvasRenderingContext2D.prototype.clearRect;
-  CanvasRenderingContext2D.prototype.clearRect = function (...given) {
-    clear.apply(this, given);
-    if (this.canvas.closest?.(".kit-tiles")) painted();
-  };
+  for (const name of ["clearRect", "putImageData"]) {
+    const draw = CanvasRenderingContext2D.prototype[name];
+    CanvasRenderingContext2D.prototype[name] = function (...given) {
+      draw.apply(this, given);
+      if (this.canvas.closest?.(".kit-tiles")) painted();
+    };
+  }
 }"""
 
 

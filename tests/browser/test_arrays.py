@@ -733,6 +733,37 @@ MARKED = """canvas => {
   return marked[0].length ? marked.map(way => (Math.min(...way) + Math.max(...way) + 1) / 2) : null; }"""
 
 
+SLID = {  # what is slid: how its panel is made, and what the kernel is to have where the slider stands
+    "offset": (
+        lambda: StrideVisualizer(torch.arange(60.0), ops=[("as_strided", (3, 2), (2, 1), 1)]),
+        lambda value: ("ops", [["as_strided", [3, 2], [2, 1], value]]),
+    ),
+    "Multiply-adds done": (lambda: MatmulStepper(np.eye(5), np.eye(5)), lambda value: ("step", value)),
+}
+
+
+@pytest.mark.parametrize("label", SLID)
+def test_the_kernel_hears_nothing_while_a_hand_slides_and_where_it_let_go(stage, label):
+    make, told = SLID[label]
+    panel = stage(make())
+    slider, mouse = panel.find(f"input[aria-label='{label}']"), panel.page.mouse
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    seen = set()
+    mouse.move(box["x"] + 12, box["y"] + box["height"] / 2)
+    mouse.down()
+    for share in [*np.linspace(0.1, 0.9, 20), *np.linspace(0.9, 0.4, 20)]:
+        mouse.move(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        panel.page.wait_for_timeout(20)
+        seen.add(slider.input_value())
+    panel.page.wait_for_timeout(300)
+    assert len(seen) > 10 and panel.log() == []
+    mouse.up()
+    panel.page.wait_for_timeout(300)
+    name, value = told(int(slider.input_value()))
+    assert [entry["state"] for entry in panel.log()] == [{name: value}]
+
+
 # Time
 
 

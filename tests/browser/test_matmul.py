@@ -326,7 +326,7 @@ def test_keys_step_jump_and_end(stage):
 def test_a_scrub_shows_what_numpy_has_after_so_many_terms_and_tells_the_kernel(stage):
     panel = stepper(stage, np.arange(1.0, 31).reshape(5, 6), np.arange(1.0, 43).reshape(6, 7), order="outer")
     slider = panel.find("input[type=range]")
-    slider.evaluate("s => { s.value = 88; s.dispatchEvent(new Event('input')); }")
+    slider.evaluate("s => { s.value = 88; for (const type of ['input', 'change']) s.dispatchEvent(new Event(type)); }")
     wait(panel)
     a, b = np.arange(1.0, 31).reshape(5, 6), np.arange(1.0, 43).reshape(6, 7)
     i, j = divmod(87 % 35, 7)
@@ -433,10 +433,12 @@ def test_play_goes_to_the_end_pauses_and_begins_again(stage):
     play.click()
     expect(play).to_have_attribute("aria-label", "Pause")
     panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value >= 2")
+    panel.page.wait_for_timeout(250)
+    assert panel.saved("step") == []
     play.click()
     stopped = at()
     panel.page.wait_for_timeout(300)
-    assert 2 <= stopped == at() < 8
+    assert 2 <= stopped == at() < 8 and panel.saved("step") == [stopped]
     press(panel, " ")
     panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value === 8")
     expect(play).to_have_attribute("aria-label", "Play")
