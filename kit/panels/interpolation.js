@@ -178,7 +178,7 @@ class Plot {
     const all = rows.flat(), low = Math.min(...all), high = Math.max(...all), room = 0.06 * (high - low || Math.abs(high) || 1);
     const [from, to] = [low - room, high + room], mean = means(rows);
     const y = value => PLOT - FOOT - (value - from) / (to - from) * (PLOT - HEAD - FOOT);
-    return { name, rows, side, mean, y, ticks: rounds(from, to, 3).map(value => [y(value), value]) };
+    return { name, rows, side, mean, y, ticks: rounds(from, to, 4).map(value => [y(value), value]) };
   }
 
   at(eta) { return Object.fromEntries(this.curves.map(({ name, mean }) => [name, between(this.etas, mean, eta)])); }
@@ -187,7 +187,7 @@ class Plot {
     this.width = width;
     place(this.root, { width, viewBox: `0 0 ${width} ${this.height}` });
     this.root.replaceChildren(...this.#regions(), ...this.curves.flatMap(curve => this.#axis(curve)), this.needle,
-      ...this.curves.flatMap(curve => this.#lines(curve)), ...this.points);
+      ...this.curves.flatMap(curve => this.#lines(curve)), ...this.#names(), ...this.points);
     place(this.needle, { d: `M0 ${HEAD - 4}V${this.height}` });
     this.move();
   }
@@ -206,6 +206,13 @@ class Plot {
     const paper = low === 0.6 && high === 0.8 ? "the paper’s" : "marked";
     return [...flat === null ? [] : this.#region("flat", scale.low, flat, "still", choice.model.get("labels")[0]),
       ...low === undefined ? [] : this.#region("band", low, high, paper, `${brief(low)} to ${brief(high)}`)];
+  }
+
+  // The curves' names, on the right above them.
+  #names() {
+    return this.curves.flatMap(({ name }, line) => [
+      drawn("text", { class: `kit-word kit-${name}`, x: this.width - 32, y: 12 + 13 * line, "text-anchor": "end" }, name),
+      drawn("path", { class: `kit-line kit-${name}`, d: `M${this.width - 26} ${8 + 13 * line}h22` })]);
   }
 
   // Numbers on the left for the first curve, on the right for the second; lines across for the first.
@@ -253,7 +260,7 @@ class View {
 
   #build() {
     const { model, choice, signal, rows } = this, [first, last] = model.get("labels"), stills = model.get("_stills");
-    this.zero = this.#figure("Reconstruction", rows, "η = 0");
+    this.zero = this.#figure("η = 0", rows, "reconstruction");
     this.here = this.#figure("", rows);
     this.stills = [["source", "Input", first], ["true", "True edit", last]].filter(([name]) => stills[name])
       .map(([name, title, note]) => ({ name, ...this.#figure(title, 1, note) }));
@@ -274,7 +281,7 @@ class View {
 
   #figure(name, rows, said = "") {
     const frames = Array.from({ length: rows }, (_, row) => {
-      const label = [name || "Between", rows > 1 && `seed ${row + 1}`].filter(Boolean).join(", ");
+      const label = [name || "Picture at η", rows > 1 && `seed ${row + 1}`].filter(Boolean).join(", ");
       const canvas = element("canvas", { role: "img", "aria-label": label });
       return { canvas, frame: element("div", { className: "kit-frame" }, canvas) };
     });
@@ -303,11 +310,11 @@ class View {
       choice.set({ eta: value });
       choice.commit();
     }, signal);
-    this.values = Object.fromEntries(["picture", ...this.plot.curves.map(({ name }) => name)].map(name => [name, element("dd", {})]));
-    const keys = this.plot.curves.map(({ name, side }) => element("span", { className: `kit-key kit-${name}` }, name));
+    const read = this.plot.curves.length ? this.plot.curves.map(({ name }) => name) : ["picture of"];
+    this.values = Object.fromEntries(read.map(name => [name, element("dd", {})]));
     const readings = Object.entries(this.values).map(([name, value]) =>
-      element("div", {}, element("dt", { className: `kit-${name}` }, name), value));
-    return element("section", {}, element("div", { className: "kit-keys", "aria-hidden": "true" }, ...keys), this.dial.node,
+      element("div", {}, element("dt", name in model.get("curves") ? { className: `kit-key kit-${name}` } : {}, name), value));
+    return element("section", {}, this.dial.node,
       element("footer", {}, element("label", {}, element("i", {}, "η"), this.field), element("dl", { className: "kit-readings" }, ...readings), this.wrong));
   }
 
@@ -425,10 +432,10 @@ class View {
 
   #write(live, entry, exact) {
     const { choice, here, plot } = this, { rerun, eta } = choice, { expected } = rerun, now = plot.at(eta);
-    const yours = `η = ${brief(eta)}`, made = `η = ${brief(entry.eta)}`;
-    say(here.title, live ? "True re-run" : !exact ? "Nearest picture" : entry.rerun ? "True re-run, finished" : "Picture");
-    say(here.note, live ? `η = ${brief(live.key)}: step ${live.step}${expected ? ` of ${expected}` : ""}`
-      : exact ? yours : `${made}; ${rerun.waits || `you are at ${yours}`}`);
+    const yours = `η = ${brief(eta)}`, made = `η = ${brief(entry.eta)}`, nearest = `the nearest, of ${made}`;
+    say(here.title, live ? `η = ${brief(live.key)}` : yours);
+    say(here.note, live ? `true re-run, step ${live.step}${expected ? ` of ${expected}` : ""}`
+      : !exact ? [nearest, rerun.waits].filter(Boolean).join("; ") : entry.rerun ? "true re-run, finished" : "made before");
     for (const { frame } of here.frames) frame.classList.toggle("kit-other", !live && !exact);
     this.bar.hidden = !live;
     this.bar.classList.toggle("kit-unknown", !expected);
@@ -437,8 +444,7 @@ class View {
     say(this.runButton, `Re-run at ${yours}`);
     say(this.state, rerun.state);
     const measured = this.plot.etas.some(known => Math.abs(known - eta) < SAME), about = measured ? "" : "≈ ";
-    for (const [name, value] of Object.entries(now)) say(this.values[name], about + fixed(value, 3));
-    say(this.values.picture, exact ? `of η = ${brief(entry.eta)}` : `of ${made}`);
+    for (const [name, value] of Object.entries(this.values)) say(value, name in now ? about + fixed(now[name], 3) : made);
     if (document.activeElement !== this.field) this.field.value = brief(eta);
     this.mark.style.left = percent(this.scale.share(entry.eta));
     this.dial.show(choice.shelf.all.map(each => each.eta), this.#spoken(entry, exact, now));

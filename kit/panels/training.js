@@ -223,6 +223,7 @@ class View {
     this.state = element("span", { className: "kit-state", role: "status" });
     this.error = element("div", { className: "kit-error", role: "alert", hidden: true });
     this.bar = element("div", { className: "kit-bar", role: "progressbar", "aria-label": "Steps of this stage", "aria-valuemin": 0 }, element("div", {}));
+    this.hint = element("div", { className: "kit-hint" });
     this.pictures = element("div", { className: "kit-looks" });
     this.note = element("figcaption", {});
     this.figure = element("figure", { hidden: !model.get("looks") }, this.pictures, this.note);
@@ -235,7 +236,7 @@ class View {
     this.rows = Object.entries(this.values).map(([name, value]) => element("div", {}, element("dt", {}, name), value));
     this.card = element("div", { className: "kit-card" },
       element("header", {}, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop), this.error,
-      element("div", { className: "kit-run-parts" }, element("section", {}, this.plot.root, this.bar), this.figure),
+      element("div", { className: "kit-run-parts" }, element("section", {}, this.plot.root, this.bar, this.hint), this.figure),
       element("footer", {}, element("dl", { className: "kit-readings" }, ...this.rows),
         element("div", { className: "kit-group", role: "group", "aria-label": "Axis of the loss" }, ...this.scales.map(([, button]) => button))));
     this.root.append(this.card);
@@ -260,14 +261,16 @@ class View {
     const { bitmaps, step } = this.record;
     if (!bitmaps?.length || this.shown === bitmaps) return;
     this.shown = bitmaps;
-    const columns = Math.ceil(Math.sqrt(bitmaps.length));
-    this.pictures.style.setProperty("--kit-columns", columns);
+    this.pictures.style.setProperty("--kit-columns", Math.ceil(Math.sqrt(bitmaps.length)));
+    this.pictures.style.setProperty("--kit-count", Math.min(bitmaps.length, 4));
     const canvases = bitmaps.map((bitmap, i) => {
       const name = ["What it draws by now", bitmaps.length > 1 && `picture ${i + 1}`].filter(Boolean).join(", ");
       const canvas = element("canvas", { role: "img", "aria-label": name, width: bitmap?.width ?? 1, height: bitmap?.height ?? 1 });
       canvas.classList.toggle("kit-pixelated", Math.max(canvas.width, canvas.height) <= 64);
       if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      return element("div", { className: "kit-frame" }, canvas);
+      const frame = element("div", { className: "kit-frame" }, canvas);
+      frame.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
+      return frame;
     });
     this.pictures.replaceChildren(...canvases);
     say(this.note, `at step ${step}`);
@@ -281,6 +284,7 @@ class View {
     say(this.state, { running: record.stopping ? "stopping" : begun ? "training" : "beginning", cancelled: "stopped; what was learnt is kept", done: "done" }[status] ?? "");
     this.#problem(error, trace);
     this.rows[0].hidden = !stage;
+    say(this.hint, "Faint: each step. Strong: the running mean" + (steps > 50 ? ` of about ${Math.round(clamp(steps / 25, 1, 100))} steps.` : "."));
     const told = { stage: stage ?? "", step: begun ? `${step} of ${steps}` : "–", loss: Number.isFinite(loss) ? minus(loss.toPrecision(3)) : "–",
       left: status !== "running" ? "–" : Number.isFinite(left) ? time(left) : "…", "so far": begun ? time(seconds) : "–" };
     for (const [name, text] of Object.entries(told)) say(this.values[name], text);

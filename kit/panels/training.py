@@ -2,6 +2,7 @@
 
 import math
 import time
+import traceback
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,7 @@ from kit.panels._work import as_callable
 from kit.panels.noise import is_pixelated
 
 TOLD = 0.1  # seconds between two messages to the browser, at least
+GROUND = "#f3f4f7"
 WANTED = "wanted one with step, steps and loss, as imagic.State"
 
 
@@ -171,7 +173,8 @@ class TrainingPanel(Panel):
             pictures = [as_picture(picture, "look") for picture in _pictures(self._look(state))]
         except Exception as problem:
             self._look, self._end.problem = None, problem
-            self.error = f"look: {type(problem).__name__}: {problem}"
+            self.traceback = "".join(traceback.format_exception(problem))
+            self.error = f"look raised {type(problem).__name__}: {problem}; the run goes on"
             return
         finally:
             self._looked = time.monotonic()
@@ -274,7 +277,7 @@ def _pictures(given):
 # The static picture
 
 PLOT = (470, 170)
-LEFT, TOP, BOTTOM = 52, 26, 26
+LEFT, TOP, BOTTOM, HEAD = 52, 26, 26, 22
 
 
 def _sheet(losses, tiles, caption):
@@ -283,39 +286,42 @@ def _sheet(losses, tiles, caption):
     image = Image.new("RGB", (LEFT + width + 12 + len(tiles) * (height + 8), TOP + height + BOTTOM), "white")
     draw = ImageDraw.Draw(image)
     draw.text((LEFT, TOP - 8), printable(caption), fill="#333", anchor="ls", font=font(12))
-    _curve(draw, losses)
+    draw.rectangle((LEFT, TOP, LEFT + width - 1, TOP + height - 1), fill=GROUND)
+    parts = [(x, y, smoothed(y, stage["steps"])) for stage, x, y in losses.of_stages() if len(x)]
+    if any(np.isfinite(mean).any() for *_, mean in parts):
+        _curve(image, draw, losses.stages, parts)
     for number, picture in enumerate(tiles):
         image.paste(picture, (LEFT + width + 12 + number * (height + 8), TOP))
     return image
 
 
-def _curve(draw, losses):
+def _curve(image, draw, stages, parts):
+    """Lines twice as large as they are shown, made smaller, for then they are smooth; and words beside them."""
     width, height = PLOT
-    draw.rectangle((LEFT, TOP, LEFT + width, TOP + height), fill="#f4f5f8")
-    parts = [(stage, x, y, smoothed(y, stage["steps"])) for stage, x, y in losses.of_stages() if len(x)]
-    finite = [np.concatenate(each) for each in ([p[2] for p in parts], [p[3] for p in parts])] if parts else []
-    if not parts or not np.isfinite(finite[1]).any():
-        return
-    total = sum(losses.stages[-1][key] for key in ("start", "steps"))
-    low, high, log = scale_of(*finite)
-    at = (lambda v: np.log(np.maximum(v, low))) if log else (lambda v: v)
+    total = stages[-1]["start"] + stages[-1]["steps"]
+    low, high, log = scale_of(*(np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]))
+    along = np.log if log else np.asarray
 
     def place(x, y):
-        share = (np.clip(at(y), at(low), at(high)) - at(low)) / (at(high) - at(low))
-        return list(zip(LEFT + np.asarray(x) / total * width, TOP + height - share * height, strict=True))
+        share = (along(np.clip(y, low, high)) - along(low)) / (along(high) - along(low))
+        return list(zip(2 * x / total * width, 2 * (height - share * (height - HEAD)), strict=True))
 
-    for _, x, y, mean in parts:
-        draw.line(place(x, y), fill="#c3cdf5", width=1)
-        draw.line(place(x, mean), fill="#3b5bdb", width=2)
-    for stage in losses.stages:
+    large = Image.new("RGB", (2 * width, 2 * height), GROUND)
+    lines = ImageDraw.Draw(large)
+    for x, y, mean in parts:
+        lines.line(place(x, y), fill="#bcc7f3", width=2)
+        lines.line(place(x, mean), fill="#3b5bdb", width=4, joint="curve")
+    image.paste(large.resize(PLOT, Image.Resampling.LANCZOS), (LEFT, TOP))
+    for stage in stages:
         edge = LEFT + stage["start"] / total * width
         if stage["start"]:
-            draw.line((edge, TOP, edge, TOP + height), fill="#888")
-        draw.text((edge + 5, TOP + 5), printable(stage["name"]), fill="#555", font=font(11))
-    for value, y in ((high, TOP + 6), (low, TOP + height - 4)):
-        draw.text((LEFT - 6, y), f"{value:.3g}", fill="#555", anchor="rm", font=font(11))
-    draw.text((LEFT, TOP + height + 16), "0", fill="#555", anchor="ms", font=font(11))
-    draw.text((LEFT + width, TOP + height + 16), f"{total} steps", fill="#555", anchor="rs", font=font(11))
+            draw.line((edge, TOP, edge, TOP + height - 1), fill="#999")
+        draw.text((edge + 6, TOP + 5), printable(stage["name"]), fill="#333", font=font(11))
+    small = dict(fill="#555", font=font(11))
+    draw.text((LEFT - 6, TOP + HEAD), f"{high:.2g}", anchor="rm", **small)
+    draw.text((LEFT - 6, TOP + height - 5), f"{low:.2g}", anchor="rm", **small)
+    draw.text((LEFT, TOP + height + 16), "0", anchor="ms", **small)
+    draw.text((LEFT + width, TOP + height + 16), f"{total} steps", anchor="rs", **small)
 
 
 def scale_of(losses, means):
