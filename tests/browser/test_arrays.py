@@ -604,6 +604,39 @@ def test_ten_thousand_cells_of_a_storage_are_drawn_to_the_last(stage, dtype):
     assert stored.over.evaluate(MARKED) is not None
 
 
+def rows_from(offset):
+    return [["as_strided", [100, 100], [100, 1], offset]]
+
+
+PICTURES = "all => all.map(canvas => canvas.toDataURL())"
+
+
+@pytest.mark.parametrize(
+    ("make", "trait", "values"),
+    [
+        (lambda: StrideVisualizer(torch.rand(10_200)), "ops", [rows_from(start) for start in (0, 57, 9000, -700, 3)]),
+        (lambda: MatmulStepper(np.eye(100), np.eye(100), order="outer"), "step", [0, 123_456, 77, 10**6]),
+    ],
+    ids=["offsets, inside and beyond", "steps"],
+)
+def test_of_ten_thousand_cells_a_view_that_follows_shows_what_a_new_one_does(stage, make, trait, values):
+    panel = stage(make(), viewport={"width": 1100, "height": 900})
+    shown = set()
+    for scheme, value in [*product(["light"], values), *product(["dark"], values[:2])]:
+        panel.page.emulate_media(color_scheme=scheme)
+        panel.page.evaluate("([trait, value]) => kernel.set(trait, value)", [trait, value])
+        arrays(panel)[0].point((60, 60))
+        panel.page.mouse.move(2, 2)
+        panel.page.wait_for_timeout(200)
+        pictures = panel.find(".kit-terms canvas").evaluate_all(PICTURES)
+        fresh = panel.open()
+        panel.page.wait_for_timeout(200)
+        assert pictures == panel.find(".kit-terms canvas", view=1).evaluate_all(PICTURES)
+        panel.page.evaluate("n => views[n].remove()", fresh)
+        shown.add(str(pictures))
+    assert len(shown) == len(values) + 2
+
+
 def test_of_a_large_array_it_is_said_how_much_is_drawn(stage):
     panel = stage(StorageView(np.arange(1_000_000).reshape(1000, 1000)), viewport={"width": 1100, "height": 900})
     assert panel.find("figcaption").all_inner_texts() == [
