@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+import kit
 from kit.diffusion import Schedule, ddim, personalize
 from kit.diffusion.denoising import Denoising
 from kit.diffusion.training import Plan
@@ -82,6 +84,25 @@ def test_the_gradient_is_the_sum_of_both_terms():
     assert got.abs().max() > 1e-3
 
 
+def test_without_the_prior_it_is_plain_fine_tuning_step_for_step():
+    """At prior_weight 0, against AdamW on the thing's own loss, written out, with the same luck."""
+    network, x0, plan = Linear(), things(), Plan(6, 0.02, **{**CONSTANT, "decay": 0.1}, seed=3)
+    plain = Linear()
+    optimiser = torch.optim.AdamW(plain.parameters(), lr=0.02, betas=(0.9, 0.99), weight_decay=0.1)
+    states = personalize.dreambooth(network, NOISE, x0, words(1), things(4, 9), words(2), plan=plan, prior_weight=0)
+    for step in range(6):
+        tuned = next(states).network
+        x, t, eps = NOISE.draw(x0, 4, torch.Generator().manual_seed((3 * 1_000_003 + step) * 64))
+        optimiser.zero_grad()
+        ab = SCHEDULE.at(t).to(x).view(-1, 1, 1, 1)
+        noisy = ab**0.5 * x + (1 - ab) ** 0.5 * eps
+        ((plain(noisy, t, words(1).expand(4, -1, -1)) - eps) ** 2).mean().backward()
+        optimiser.step()
+        for mine, theirs in zip(tuned.parameters(), plain.parameters(), strict=True):
+            assert torch.allclose(mine, theirs, atol=1e-6), step
+    assert (plain.map.weight - network.map.weight).abs().max() > 0.05
+
+
 def test_the_prior_keeps_the_kind_and_without_it_the_kind_becomes_the_thing():
     """A bias can only learn the thing for all words at once; the prior holds it back, and the words then differ."""
 
@@ -121,6 +142,59 @@ def test_a_saved_word_is_one_row_under_its_name(tmp_path):
     saved = load_file(tmp_path / "new" / "word.safetensors")
     assert saved.keys() == {"<mine>"} and torch.equal(saved["<mine>"], vector.detach()[None])
     assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_a_full_disk_leaves_the_word_that_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "word.safetensors"
+    personalize.save_word(path, "<mine>", torch.ones(3))
+
+    def full(tensors, path):
+        path.write_bytes(b"half a file")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(personalize, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        personalize.save_word(path, "<mine>", torch.zeros(3))
+    assert torch.equal(load_file(path)["<mine>"], torch.ones(1, 3)) and [*tmp_path.iterdir()] == [path]
+
+
+@pytest.fixture(scope="module")
+def models():
+    return kit.load("world", device="cpu")
+
+
+def test_two_places_of_a_word_share_its_vector(models):
+    """The gradient is the sum of those of either place alone, the other held by a second word of equal vector."""
+    weight = torch.randn(models.embed("a").shape[1:], generator=torch.Generator().manual_seed(0))
+
+    def gradient(teller, prompt):
+        vector = models.word_vector("zebra").requires_grad_()
+        (teller.new_word("<it>")([prompt], vector)[0] * weight).sum().backward()
+        return vector.grad
+
+    other = models.with_word("<other>", models.word_vector("zebra"))
+    either = gradient(other, "a <it> by a <other>") + gradient(other, "a <other> by a <it>")
+    assert torch.allclose(gradient(models, "a <it> by a <it>"), either, atol=1e-4 * either.abs().max())
+
+
+def test_an_inversion_in_the_small_world_moves_the_vector_and_nothing_else(models):
+    parts = models.unet, models.text_encoder, models.vae
+    before, words = [digest(part) for part in parts], len(models.tokenizer)
+    plan = Plan(2, 0.01, **{**CONSTANT, "decay": 0.5})
+    begin, x0 = models.word_vector("zebra"), torch.randn(1, *models.latent_shape)
+    embed = models.new_word("<it>")
+    end = last(personalize.invert(models.network, models.denoising, embed, x0, ["a <it>"], begin, plan=plan, draws=1))
+    assert [digest(part) for part in parts] == before and len(models.tokenizer) == words
+    assert all(p.grad is None for part in parts for p in part.parameters())
+    assert end.vector.shape == begin.shape and not torch.equal(end.vector, begin)
+    with pytest.raises(ValueError, match="wanted '<it>' in each"):
+        last(personalize.invert(models.network, models.denoising, embed, x0, ["a zebra"], begin, plan=plan))
+
+
+@pytest.mark.parametrize("plan", [personalize.SMALL_INVERSION, personalize.SMALL_DREAMBOOTH])
+def test_no_steps_are_refused(plan):
+    with pytest.raises(ValueError, match="got steps=0, wanted at least 1"):
+        replace(plan, steps=0)
 
 
 def test_an_inversion_of_nonsense_is_refused():
