@@ -424,7 +424,7 @@ def test_one_step_of_size_zero_and_stretched_axes_are_right(stage):
 
 
 def test_play_goes_to_the_end_pauses_and_begins_again(stage):
-    panel = stepper(stage, np.eye(2), np.eye(2))
+    panel = stepper(stage, np.eye(3), np.eye(3))
     at = lambda: int(panel.find("input[type=range]").input_value())  # noqa: E731
     play, speed = panel.find(".kit-play"), panel.find(".kit-speed")
     for _ in range(2):
@@ -438,12 +438,12 @@ def test_play_goes_to_the_end_pauses_and_begins_again(stage):
     play.click()
     stopped = at()
     panel.page.wait_for_timeout(300)
-    assert 2 <= stopped == at() < 8 and panel.saved("step") == [stopped]
+    assert 2 <= stopped == at() < 27 and panel.saved("step") == [stopped]
     press(panel, " ")
-    panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value === 8")
+    panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value === 27")
     expect(play).to_have_attribute("aria-label", "Play")
     play.click()
-    panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value < 6")
+    panel.page.wait_for_function("() => +document.querySelector('input[type=range]').value < 20")
     panel.find("button").filter(has_text="outer products").click()
     expect(play).to_have_attribute("aria-label", "Play")
     panel.page.wait_for_timeout(400)
