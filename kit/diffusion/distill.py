@@ -63,6 +63,17 @@ def halved(levels):
     return Levels(levels.times[::2], levels.alpha_bar[::2])
 
 
+def upward(levels):
+    """The levels for encoding (2210.03142, section 4): walked from the clean end, now level `steps`, to the noisiest, 0.
+
+    At the clean end, where a schedule has no timestep, the network is told the first one. Raises ValueError for levels
+    whose clean end has no noise at all, as no step can begin there.
+    """
+    if levels.alpha_bar[0] >= 1:
+        raise ValueError(f"levels: got alpha_bar {float(levels.alpha_bar[0])} at the clean end, wanted less than 1")
+    return Levels(levels.times.clamp(min=0).flip(0), levels.alpha_bar.flip(0))
+
+
 # One step and what it is made of; i, j: (n,) levels, one a picture, or ints
 
 

@@ -303,6 +303,35 @@ def test_what_makes_no_sense_is_refused():
         distill.said(lambda z, t: z[:, :1], cosine(2), draw(1, 3, 2, 2), torch.tensor([1]))
 
 
+def test_up_one_step_of_the_target_is_two_of_the_teacher_and_down_again_is_the_start():
+    """The same identity, walked by DDIM's Eq. 12 in the other direction; the exact flow, there and back."""
+    levels, z, teacher = distill.upward(discrete(SCHEDULE, 8)), draw(1, 3, 2, 2), Any()
+    assert levels.times.tolist() == [999, 874, 749, 624, 499, 374, 249, 124, 0]
+    assert levels.alpha_bar.tolist() == discrete(SCHEDULE, 8).alpha_bar.flip(0).tolist()
+
+    def walk(z, i, j):
+        ab, ab_next = levels.alpha_bar[i], levels.alpha_bar[j]
+        x0 = ab**0.5 * z - (1 - ab) ** 0.5 * teacher(z, levels.times[i : i + 1])
+        return ab_next**0.5 * x0 + ((1 - ab_next) / (1 - ab)) ** 0.5 * (z - ab**0.5 * x0)
+
+    for i in range(2, 9, 2):
+        x0 = distill.target(teacher, levels, z, torch.tensor([i]))
+        got = distill.step(z, x0, levels.alpha_bar[[i]], levels.alpha_bar[[i - 2]])
+        assert (got - walk(walk(z, i, i - 1), i - 1, i - 2)).abs().max() < 1e-9
+
+    fine = discrete(SCHEDULE, 1000)
+    exact = Gaussian(lambda t: fine.alpha_bar[(t + 1).long()])
+    x0 = draw(4, 3, 1, 1) * Gaussian.variance**0.5
+    top = last(distill.path(exact, distill.upward(fine), x0))
+    assert (top.std(0) - 1).abs().max() < 0.5 and (top - x0).abs().max() > 0.5
+    assert (last(distill.path(exact, fine, top)) / x0 - 1).abs().max() < 0.02
+
+
+def test_levels_without_noise_cannot_be_walked_up_from():
+    with pytest.raises(ValueError, match=r"levels: got alpha_bar 1.0 at the clean end, wanted less than 1"):
+        distill.upward(cosine(8))
+
+
 def test_w_is_told_as_diffusers_pipelines_tell_it():
     pipe = StableDiffusionPipeline.__new__(StableDiffusionPipeline)
     for width in (256, 64):

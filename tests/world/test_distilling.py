@@ -1,9 +1,11 @@
 """The whole of `make students` on a tiny recipe: every stage, killed and resumed; better students stay."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -72,6 +74,21 @@ def test_a_killed_run_ends_with_the_same_students(made, tmp_path, monkeypatch):
     make_students(TINY, tmp_path / "work", tmp_path / "out")
     wanted, got = weights(folder / "out"), weights(tmp_path / "out")
     assert wanted.keys() == got.keys() and all(torch.equal(wanted[k], got[k]) for k in wanted)
+
+
+def test_two_processes_make_the_students(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from tests.world.test_distilling import TINY\n"
+        "from kit.world.distilling import make_students\n"
+        f"make_students(TINY, Path({str(tmp_path)!r}) / 'work', Path({str(tmp_path)!r}) / 'out')\n"
+    )
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", script]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "card.json").read_text())["processes"] == 2
 
 
 def test_better_students_stay(made, tmp_path):
