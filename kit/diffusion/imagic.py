@@ -29,8 +29,8 @@ NETWORK = training.Plan(steps=1500, lr=5e-7, warmup=0, floor=1, decay=0, average
 
 # For the small world's network, whose weights are fewer and whose pictures are simpler: chosen on pictures of their own
 # by `python -m tests.bench imagic_sweep`, with draws=4.
-SMALL_WORLD_EMBEDDING = replace(EMBEDDING, steps=100, lr=1e-2)
-SMALL_WORLD_NETWORK = replace(NETWORK, steps=100, lr=1e-3)
+SMALL_WORLD_EMBEDDING = replace(EMBEDDING, steps=100, lr=3e-2)
+SMALL_WORLD_NETWORK = replace(NETWORK, steps=100, lr=1e-4)
 
 STAGES = ("embedding", "network")
 

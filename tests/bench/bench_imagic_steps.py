@@ -1,0 +1,45 @@
+"""Imagic's embedding steps on the small world: 10, 100 and 1000 at the constant rate; means over a few pictures.
+
+The first of the pictures of `imagic`, IMAGIC_STEPS_PICTURES of them (4), and its settings. At a constant rate the
+first 10 and 100 steps of 1000 are runs of 10 and 100. Moved: |e_opt - e_tgt| as a share of |e_tgt|.
+"""
+
+import os
+from dataclasses import replace
+
+import torch
+
+from kit.diffusion import imagic
+from tests.bench.bench_diffedit import Kept
+from tests.bench.bench_imagic import ETAS, Edit, drawn, plans, scores_file, world
+
+COUNTS = (10, 100, 1000)
+PICTURES = int(os.environ.get("IMAGIC_STEPS_PICTURES", 4))
+
+
+def work(number):
+    """{steps: {score: numbers for each eta}} of a picture."""
+    edit, models, (embedding, network) = Edit(number), world(), plans()
+    given = models.network, models.denoising, edit.x0
+    states = imagic.fit_embedding(*given, edit.target, plan=replace(embedding, steps=max(COUNTS)))
+    found = {}
+    for cond in {state.step: state.cond for state in states if state.step in COUNTS}.values():
+        *_, state = imagic.fit_network(*given, cond, plan=network)
+        moved = ((cond - edit.target).norm() / edit.target.norm()).item()
+        made = drawn(state.network, imagic.between(cond, edit.target, ETAS), 0)
+        found[COUNTS[len(found)]] = edit.scores(made) | {"moved": [moved] * len(ETAS)}
+    return found
+
+
+def run():
+    kept, found = Kept(scores_file("imagic-steps", ETAS, COUNTS, plans())), {}
+    for number in range(PICTURES):
+        for steps, scores in kept.take(f"picture {number}", lambda number=number: work(number)).items():
+            found.setdefault(int(steps), []).append({name: torch.tensor(values) for name, values in scores.items()})
+    rows = []
+    for steps, pictures in found.items():
+        mean = {name: torch.stack([scores[name] for scores in pictures]).mean(0) for name in pictures[0]}
+        row = {"steps": steps, "moved, %": f"{100 * mean['moved'][0]:.0f}", "RMSE at 0": f"{mean['rmse'][0]:.3f}"}
+        row |= {f"pose at {eta}": f"{mean['pose'][i]:.2f}" for i, eta in enumerate(ETAS) if eta >= 0.4}
+        rows.append(row | {"from the answer at 0.8": f"{mean['from the answer'][ETAS.index(0.8)]:.1f}"})
+    return rows
