@@ -8,6 +8,7 @@ from importlib import import_module
 _HOMES = {
     "AplPad": "apl",
     "BroadcastVisualizer": "broadcast",
+    "DistillationLadder": "ladder",
     "GuidanceSlider": "guidance",
     "InterpolationSlider": "interpolation",
     "MaskPicker": "mask",
