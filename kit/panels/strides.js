@@ -319,6 +319,8 @@ function parseArgument(text, kind) {
   return kind === "ints" ? parts.map(Number) : Number(parts[0]);
 }
 
+const FOREIGN = "that memory is not this tensor's, and to read it is undefined behaviour";
+
 const hex = address => `0x${BigInt(address).toString(16)}`;
 
 class StorageViewer {
@@ -442,6 +444,15 @@ class StorageViewer {
 
   #isOutside(cell) { return cell < 0 || cell >= this.now.storage.size; }
 
+  // Whether the number of a cell was sent: of a large storage only some are.
+  #isSent(cell) { const { first, values } = this.now.storage; return cell >= first && cell < first + values.length; }
+
+  // Whether a cell lies before or after all that the tensor given reads, in its storage.
+  isBeyond(cell, storage = this.now.storage) {
+    const bounds = boundsOf(this.given);
+    return Boolean(bounds) && storage.address === this.given.address && (cell < bounds[0] || cell > bounds[1]);
+  }
+
   #tint(cell) { return this.palette.tint((cell - this.now.storage.first) / Math.max(1, this.now.storage.values.length)); }
 
   #widest() {
@@ -456,7 +467,8 @@ class StorageViewer {
     this.viewed.over.setAttribute("aria-label", `View, shape ${view.shape.join(" by ")}; arrow keys go from cell to cell`);
     this.viewed.show({ shape: view.shape, room, widest: this.#widest(), cellOf: index => {
       const cell = cellOf(view, index);
-      return this.#isOutside(cell) ? { alarm: true, text: "?" } : { text: this.#valueAt(cell), fill: this.#tint(cell) };
+      if (this.#isOutside(cell)) return { alarm: true, text: "?" };
+      return this.#isSent(cell) ? { text: this.#valueAt(cell), fill: this.#tint(cell) } : { text: "·", faint: true };
     } });
   }
 
@@ -483,7 +495,7 @@ class StorageViewer {
       cellOf: place => {
         const cell = this.#cellAt(place), read = this.isRead(cell);
         if (this.#isOutside(cell)) return read ? { alarm: true, text: "?" } : { none: true };
-        if (cell < storage.first || cell >= storage.first + storage.values.length) return { none: true };
+        if (!this.#isSent(cell)) return { none: true };
         return { text: this.#valueAt(cell), fill: read ? this.#tint(cell) : undefined, faint: !read };
       } });
   }
@@ -523,9 +535,12 @@ class StorageViewer {
     this.clock.painted();
   }
 
-  #beyond(cell) {
+  // What is to be said of a cell outside the storage, or outside the tensor given.
+  #whereabouts(cell) {
     const { itemsize } = this.given, past = (cell - this.now.storage.size) * itemsize;
-    return cell < 0 ? `${bytesText(-cell * itemsize)} before its start` : `${bytesText(past)} past its end`;
+    if (!this.#isOutside(cell)) return this.isBeyond(cell) ? ", beyond the tensor given but in its storage" : "";
+    const away = cell < 0 ? `${bytesText(-cell * itemsize)} before its start` : `${bytesText(past)} past its end`;
+    return `, ${away} — outside the storage: not read, for ${FOREIGN}`;
   }
 
   #write(cell, aliases) {
@@ -536,13 +551,12 @@ class StorageViewer {
     const inColour = (i, axis) =>
       element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(i));
     const terms = index?.flatMap((i, axis) => [" + ", inColour(i, axis), `·${String(view.strides[axis]).replace("-", "−")}`]) ?? [];
-    const outside = this.#isOutside(cell);
     const others = aliases.length > 1 ? `; ${aliases.length} places of the view read it`
       : aliases.length ? "" : "; the view does not read it";
-    this.formula.classList.toggle("kit-outside", outside);
+    this.formula.classList.toggle("kit-outside", this.#isOutside(cell));
     this.formula.replaceChildren(...(index ? ["view", ...indexText(index), ` → ${view.offset}`, ...terms, " = "] : []),
       `cell ${String(cell).replace("-", "−")}`,
-      address, outside ? `, ${this.#beyond(cell)} — outside the storage: memory that is not this tensor's` : "",
+      address, this.#whereabouts(cell),
       ...(value === undefined ? [] : [": ", strong(value)]), others);
   }
 }
@@ -556,7 +570,8 @@ class StrideViewer extends StorageViewer {
     signal.addEventListener("abort", () => { this.save.cancel(); this.redraw.cancel(); });
     this.#build();
     const judge = () => { this.#judge(); this.redraw(); };
-    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", judge]]) {
+    const moved = () => { this.whole = null; this.#change(); };
+    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", judge], ["change:_storage", moved]]) {
       model.on(name, hear);
       signal.addEventListener("abort", () => model.off(name, hear));
     }
@@ -645,13 +660,15 @@ class StrideViewer extends StorageViewer {
     if (word?.error && (failed || !outside)) return this.#pronounce("error", "error", `${verdict.library}: ${word.error}`);
     if (outside) {
       const cells = boundsOf(last.view).join(" to ").replaceAll("-", "−");
-      const fate = word?.error ?? "It was not run.";
-      return this.#pronounce("error", "out of bounds", `cells ${cells} of a storage of ${last.storage.size}. ${fate}`);
+      return this.#pronounce("error", "out of bounds", `cells ${cells} of a storage of ${last.storage.size}. `,
+        `What is marked ? is not read: ${FOREIGN}.`);
     }
     const kind = (word ?? last).copied ? "copy" : "view", storage = kind === "copy" ? "a new storage" : "the same storage";
     const pointer = library === "torch" ? "data_ptr" : "base address";
     const proof = word ? `${library} says: ${storage}, ${pointer} ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
-    this.#pronounce(kind, kind, `${last.why[0].toUpperCase()}${last.why.slice(1)}. `, element("span", { className: "kit-proof" }, proof));
+    const beyond = boundsOf(last.view)?.some(cell => this.isBeyond(cell, last.storage));
+    const reach = beyond ? "It reaches beyond the tensor given, but not beyond its storage: the numbers are true. " : "";
+    this.#pronounce(kind, kind, `${last.why[0].toUpperCase()}${last.why.slice(1)}. `, reach, element("span", { className: "kit-proof" }, proof));
   }
 
   #pronounce(kind, name, ...words) {

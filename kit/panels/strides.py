@@ -142,8 +142,19 @@ class StrideVisualizer(StorageView):
         return tensor, "  ".join(made)
 
     def _judge(self, _):
-        if self._tensor is not None:
-            self._verdict = verdict(self._tensor, self.ops)
+        if self._tensor is None:
+            return
+        self._verdict = verdict(self._tensor, self.ops)
+        self._follow(strides.memory(self._tensor))
+
+    def _follow(self, found):
+        """Send the part of a large storage that is read now, where it is another than was sent."""
+        for step in self._verdict["steps"]:
+            if step.get("copied", True):
+                break
+            found = found._replace(view=strides.View(step["shape"], step["strides"], step["offset"]))
+        if _first(found) != self._storage["first"]:
+            self._storage = _window(self._tensor, found)
 
 
 def verdict(tensor, ops):
@@ -212,11 +223,15 @@ def _copy(tensor):
 
 def _window(tensor, found):
     """{"first", "values"}: up to 10,000 cells of the storage as texts, from the line of the lowest cell read."""
-    first = 0
-    if found.size > MOST_CELLS and found.view.bounds:
-        per = max(1, strides.LINE // found.itemsize)
-        first = found.view.bounds[0] // per * per
+    first = _first(found)
     return {"first": first, "values": texts(numbers(strides.storage_of(tensor)[first : first + MOST_CELLS]))}
+
+
+def _first(found):
+    if found.size <= MOST_CELLS or not found.view.bounds:
+        return 0
+    per = max(1, strides.LINE // found.itemsize)
+    return found.view.bounds[0] // per * per
 
 
 def _cell(window, cell, read=None):

@@ -704,7 +704,42 @@ def test_sliders_stay_inside_the_storage_until_they_are_let_out(stage):
     for text in said:
         cell, address, past = re.search(r"cell (\d+), address (0x\w+), (\d+) B past its end — outside", text).groups()
         assert int(address, 16) == start + 4 * int(cell) and int(past) == 4 * (int(cell) - 12)
-        assert text.endswith("outside the storage: memory that is not this tensor's")
+        assert text.endswith(
+            "outside the storage: not read, for that memory is not this tensor's, and to read it is undefined behaviour"
+        )
+    assert "What is marked ? is not read" in panel.find(".kit-verdict").inner_text()
+
+
+@pytest.mark.parametrize("whole", [torch.arange(24.0) ** 2, np.arange(24) ** 2], ids=["torch", "numpy"])
+def test_beyond_the_tensor_given_but_in_its_storage_the_true_numbers_are_read(stage, whole):
+    """12 cells from cell 3 and from cell 16 on, where the tensor given has cells 6 to 11 and its storage 24."""
+    for offset, verdict in [
+        (3, "not beyond its storage: the numbers are true"),
+        (16, "to read it is undefined behaviour"),
+    ]:
+        panel = stage(StrideVisualizer(whole[6:12], ops=[("as_strided", (3, 4), (4, 1), offset)]))
+        said = list(strided(panel)[0].cells())
+        assert verdict in panel.find(".kit-verdict").inner_text() and len(said) == 12
+        for text, cell in zip(said, range(offset, offset + 12), strict=True):
+            assert f"cell {cell}, " in text
+            assert ("beyond the tensor given but in its storage" in text) == (cell < 24 and not 6 <= cell < 12)
+            assert text.endswith(f": {int(whole[cell])}" if cell < 24 else "undefined behaviour")
+        assert [array.alarms() > 0 for array in strided(panel)] == [offset == 16] * 2
+    panel = stage(StrideVisualizer(whole[6:12], ops=[("as_strided", (2, 3), (3, 1), 6)]))
+    assert "beyond" not in panel.find(".kit-verdict").inner_text()
+
+
+def test_the_numbers_of_a_far_part_of_a_storage_are_shown_when_the_kernel_sends_them(stage):
+    python = StrideVisualizer(torch.arange(100_000)[:4])
+    panel = stage(python)
+    for ops, first in [([["as_strided", [4], [1], 70_000]], 70_000), ([], 0)]:
+        python.ops = ops
+        panel.page.evaluate("ops => kernel.set('ops', ops)", ops)
+        panel.page.wait_for_timeout(100)
+        panel.page.evaluate("given => kernel.set('_storage', given)", python._storage)
+        panel.page.wait_for_timeout(100)
+        texts = list(strided(panel)[0].cells())
+        assert [text.split(": ")[-1] for text in texts] == [str(first + i) for i in range(4)]
 
 
 def test_the_loops_count_the_misses_of_kit_arrays(stage):

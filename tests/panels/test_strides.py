@@ -38,6 +38,17 @@ def test_of_a_large_storage_the_part_that_is_read_is_sent(make):
     assert len(panel._storage["values"]) == 10_000 and len(panel._static()) < 200_000
 
 
+def test_of_a_large_storage_the_part_that_is_sent_follows_the_operations():
+    panel = StrideVisualizer(torch.arange(100_000)[:4])
+    assert panel._storage["first"] == 0
+    panel.ops = [["as_strided", [4], [1], 70_001]]
+    assert panel._storage["first"] == 70_000 and panel._storage["values"][:2] == ["70000", "70001"]
+    panel.ops = [["as_strided", [4], [1], 70_001], ["flip", 0], ["slice", 0, 1, None, 1]]  # the copy is another storage
+    assert panel._storage["first"] == 70_000
+    panel.ops = [["as_strided", [4], [1], 99_999]]
+    assert "error" in panel._verdict["steps"][0] and panel._storage["first"] == 0
+
+
 def test_nested_lists_and_single_numbers_become_arrays():
     assert StorageView([[1, 2], [3, 4]])._given["shape"] == [2, 2]
     assert StorageView(5.0)._storage["values"] == ["5.0"]
