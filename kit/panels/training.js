@@ -2,13 +2,13 @@
 
 const GAP = 16, HEIGHT = 210, LEFT = 46, FOOT = 22, HEAD = 18;
 
-// The running mean of a stage's losses: about the last 25th of its steps counts, and 100 at most.
+// The running mean of a stage's losses: about the last 25th of its steps counts, and 100 at most; NaN until the first
+// that is finite, for others do not count.
 function smoothed(losses, steps) {
   const keep = 1 - 1 / clamp(steps / 25, 1, 100);
   let mean = 0, weight = 0;
   return losses.map(loss => {
-    mean = keep * mean + (1 - keep) * loss;
-    weight = keep * weight + (1 - keep);
+    if (Number.isFinite(loss)) [mean, weight] = [mean, weight].map((sum, i) => keep * sum + (1 - keep) * (i ? 1 : loss));
     return mean / weight;
   });
 }
@@ -46,7 +46,7 @@ const short = value => minus(value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(
 
 // Seconds as minutes and seconds, or hours and minutes.
 function time(seconds) {
-  if (seconds < 60) return `${seconds < 9.95 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 59.5) return `${seconds < 9.95 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   const whole = Math.round(seconds), pad = value => String(value).padStart(2, "0");
   return whole < 3600 ? `${Math.floor(whole / 60)}:${pad(whole % 60)} min` : `${Math.floor(whole / 3600)}:${pad(Math.floor(whole / 60) % 60)} h`;
 }

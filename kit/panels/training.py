@@ -54,14 +54,15 @@ class Losses:
 def smoothed(losses, steps):
     """The running mean of a stage's losses, (n,): about the last 25th of its `steps` counts, and 100 at most.
 
-    m_t is the mean of x_1 to x_t, weighted by b^(t - i), where b = 1 - 1 / window.
+    m_t is the mean of x_1 to x_t, weighted by b^(t - i), where b = 1 - 1 / window. What is not finite does not count.
     """
     keep = 1 - 1 / min(max(steps / 25, 1), 100)
     mean = weight = 0.0
     out = []
     for loss in losses:
-        mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
-        out.append(mean / weight)
+        if math.isfinite(loss):
+            mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
+        out.append(mean / weight if weight else math.nan)
     return np.array(out)
 
 

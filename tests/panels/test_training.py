@@ -1,4 +1,4 @@
-"""TrainingPanel seen from Python: what it takes of a run and tells, how a Stop keeps what was learnt, what is raised."""
+"""TrainingPanel seen from Python: what it takes of a run and tells, how a Stop keeps what it learnt, what is raised."""
 
 import base64
 import builtins
@@ -389,6 +389,10 @@ def test_the_running_mean_is_the_weighted_mean_of_all_before():
     for t, mean in enumerate(smoothed(losses, steps)):
         weights = b ** np.arange(t, -1, -1.0)
         assert mean == pytest.approx(np.average(losses[: t + 1], weights=weights))
+
+
+def test_what_is_not_finite_does_not_count_in_the_mean():
+    np.testing.assert_allclose(smoothed([np.nan, 1, np.inf, 3], 50), [np.nan, 1, 1, (0.5 * 1 + 3) / 1.5])
 
 
 def test_a_short_stage_is_not_smoothed_and_a_constant_stays_itself():
