@@ -2,6 +2,7 @@
 
 import colorsys
 import contextlib
+import textwrap
 
 import traitlets
 
@@ -11,6 +12,7 @@ from kit.panels._panel import Panel, source
 
 MOST_COPIED = 64 * 2**20  # bytes that the library is asked to copy only to see whether it does
 MOST_AXES = 6
+LETTERS = 96  # of a line in the picture
 
 
 def as_tensor(given, name="tensor"):
@@ -78,6 +80,10 @@ class StorageView(Panel):
         """The tensor that is read now, and how it came about, in words."""
         return self._tensor, ""
 
+    def _said(self):
+        """What is to be said of how it came about, one paragraph each."""
+        return []
+
     def _static(self):
         tensor, made = self._read()
         if tensor is None:
@@ -86,8 +92,11 @@ class StorageView(Panel):
         window, view = _window(tensor, found), found.view
         page.line(self.title or "Storage and view", size=14)
         page.line(f"{found.library} {found.dtype} {made}")
+        for words in self._said():
+            for line in textwrap.wrap(words, LETTERS):
+                page.line(line)
         page.line(f"shape {view.shape}   strides {view.strides}   offset {view.offset}", MUTED)
-        page.line(f"view, {'contiguous' if view.is_contiguous else 'not contiguous'}", MUTED)
+        page.line(f"what is read, {'contiguous' if view.is_contiguous else 'not contiguous'}", MUTED)
         page.tiles(view.shape, lambda index: _cell(window, view.cell(index)))
         per = max(1, strides.LINE // found.itemsize)
         lead = found.address % strides.LINE // found.itemsize % per
@@ -140,6 +149,21 @@ class StrideVisualizer(StorageView):
                 break
             made.append(f"{op[0]}({', '.join(map(str, op[1:]))})")
         return tensor, "  ".join(made)
+
+    def _said(self):
+        if not self.ops:
+            return []
+        library, steps = self._verdict["library"], self._verdict["steps"]
+        if "error" in steps[-1]:
+            return [f"error: {library}: {steps[-1]['error']}"]
+        before, (name, *arguments) = [self._given, *steps][-2], self.ops[-1]
+        view = strides.View(tuple(before["shape"]), tuple(before["strides"]), before["offset"])
+        kind, storage = ("copy", "a new storage") if steps[-1]["copied"] else ("view", "the same storage")
+        pointer = "data_ptr" if library == "torch" else "base address"
+        return [
+            f"{kind}: {strides.apply(view, name, *arguments, library=library).why}",
+            f"{library} says: {storage}, {pointer} {int(steps[-1]['address']):#x}",
+        ]
 
     def _judge(self, _):
         if self._tensor is None:

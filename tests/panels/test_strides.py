@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import re
 import weakref
 
 import numpy as np
@@ -170,13 +171,44 @@ def test_the_picture_of_a_large_storage_says_how_much_it_holds_and_tints_what_is
 
 def test_the_picture_is_of_what_is_read_after_the_operations():
     tensor = torch.arange(6.0).reshape(2, 3)
-    changed = StrideVisualizer(tensor, ops=[("transpose", 0, 1)], title="t")
-    after, before = (
-        np.asarray(Image.open(io.BytesIO(panel._static()))) for panel in (changed, StrideVisualizer(tensor))
-    )
-    assert after.shape[0] == before.shape[0] + 22  # one row more
-    stuck = StrideVisualizer(tensor, ops=[("transpose", 0, 1), ("view", (6,))], title="t")
-    assert stuck._static() == changed._static() != StrideVisualizer(tensor.T, title="t")._static()  # the words tell
+
+    def picture(tensor, *ops):
+        return np.asarray(Image.open(io.BytesIO(StrideVisualizer(tensor, ops=ops)._static())).convert("L"), int)
+
+    before, after, given = picture(tensor), picture(tensor, ("transpose", 0, 1)), picture(tensor.T)
+    assert after.shape[0] == before.shape[0] + 22 + 2 * 20  # one row of cells more, and two lines of words
+    cells = given.shape[0] - 60  # below the title and the line that names the operations
+    stuck = picture(tensor, ("transpose", 0, 1), ("view", (6,)))
+    for shown in (after, stuck):
+        assert np.abs(shown[-cells:] - given[-cells:]).max() < 16  # of 255; each picture chooses its 64 colours
+
+
+@pytest.mark.parametrize(
+    ("op", "kind", "why"),
+    [
+        (("transpose", 0, 1), "view", "the strides change places; no number moves"),
+        (("reshape", (6,)), "view", "each new axis lies where one stride walks the old ones"),
+        (("flip", 0), "copy", "torch has no negative strides, so it writes the numbers anew"),
+    ],
+)
+def test_the_picture_says_view_or_copy_and_why(op, kind, why, monkeypatch):
+    lines, tensor = [], torch.arange(6.0).reshape(2, 3)
+    monkeypatch.setattr(_cells.Picture, "line", lambda page, words, *_, **__: lines.append(words))
+    panel = StrideVisualizer(tensor, ops=[("contiguous",), op])
+    panel._static()
+    assert lines[2] == f"{kind}: {why}"
+    storage = re.fullmatch(r"torch says: (a new|the same) storage, data_ptr 0x([0-9a-f]+)", lines[3])
+    same = int(storage[2], 16) == tensor.untyped_storage().data_ptr()
+    assert same == (storage[1] == "the same") == (kind == "view")
+
+
+def test_the_picture_says_what_the_library_refused(monkeypatch):
+    lines = []
+    monkeypatch.setattr(_cells.Picture, "line", lambda page, words, *_, **__: lines.append(words))
+    StrideVisualizer(torch.arange(6.0).reshape(2, 3), ops=[("transpose", 0, 1), ("view", (6,))])._static()
+    said = " ".join(lines[2:6])
+    assert said.startswith("error: torch: RuntimeError: view size is not compatible with input tensor's size")
+    assert max(map(len, lines)) <= 100
 
 
 def test_panels_say_what_they_show():
