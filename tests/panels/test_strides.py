@@ -180,7 +180,7 @@ def test_the_picture_is_of_what_is_read_after_the_operations():
     cells = given.shape[0] - 60  # below the title and the line that names the operations
     stuck = picture(tensor, ("transpose", 0, 1), ("view", (6,)))
     for shown in (after, stuck):
-        assert np.abs(shown[-cells:] - given[-cells:]).max() < 16  # of 255; each picture chooses its 64 colours
+        assert np.abs(shown[-cells:] - given[-cells:]).mean() < 1  # of 255; each picture chooses its 64 colours
 
 
 @pytest.mark.parametrize(
