@@ -184,18 +184,17 @@ def test_the_picture_is_of_what_is_read_after_the_operations():
 
 
 @pytest.mark.parametrize(
-    ("op", "kind", "why"),
+    ("ops", "kind", "why"),
     [
-        (("transpose", 0, 1), "view", "the strides change places; no number moves"),
-        (("reshape", (6,)), "view", "each new axis lies where one stride walks the old ones"),
-        (("flip", 0), "copy", "torch has no negative strides, so it writes the numbers anew"),
+        ([("transpose", 0, 1)], "view", "the strides change places; no number moves"),
+        ([("contiguous",), ("flip", 0)], "copy", "torch has no negative strides, so it writes the numbers anew"),
+        ([("transpose", 0, 1), ("contiguous",)], "copy", "strides (1, 3) are not row-major (2, 1): the numbers move"),
     ],
 )
-def test_the_picture_says_view_or_copy_and_why(op, kind, why, monkeypatch):
+def test_the_picture_says_view_or_copy_and_why(ops, kind, why, monkeypatch):
     lines, tensor = [], torch.arange(6.0).reshape(2, 3)
     monkeypatch.setattr(_cells.Picture, "line", lambda page, words, *_, **__: lines.append(words))
-    panel = StrideVisualizer(tensor, ops=[("contiguous",), op])
-    panel._static()
+    StrideVisualizer(tensor, ops=ops)._static()
     assert lines[2] == f"{kind}: {why}"
     storage = re.fullmatch(r"torch says: (a new|the same) storage, data_ptr 0x([0-9a-f]+)", lines[3])
     same = int(storage[2], 16) == tensor.untyped_storage().data_ptr()
