@@ -42,15 +42,14 @@ class Choice {
       model.on(`change:${name}`, () => { if (!this.held) this.#follow(name); });
     }
     model.on("msg:custom", (message, buffers) => this.#hear(message, buffers ?? []));
+    const { table } = model.get("_drawn"), drawn = new Map(table.map(([rung, wish]) => [rung, wish]));
     this.#load(model.get("_drawn"));
-    if (this.kernel && !this.fresh) this.set({});
+    if (!model.get("rungs").every(rung => this.shows(drawn.get(rung)))) this.set({});
   }
 
   get kernel() { return this.model.get("_kernel"); }
 
-  // Whether every rung's picture is of what is chosen.
-  get fresh() { return this.model.get("rungs").every(rung => this.shows(this.pictures.get(rung)?.wish)); }
-
+  // Whether a picture that was drawn for a wish is one of what is chosen.
   shows(wish) { return Boolean(wish) && CHOICES.every(name => wish[name] === this[name]); }
 
   get waits() {
@@ -110,7 +109,6 @@ class Choice {
     for (const older of this.#stamps.keys()) if (older < n) this.#stamps.delete(older);
     this.#watch();
     if (this.#wanted) this.ask();
-    this.report();
   }
 
   #hear(message, [buffer]) {
@@ -147,6 +145,7 @@ class Choice {
     this.#seconds += (now - (this.#busy || (now - this.#painted < LULL ? this.#painted : now))) / 1000;
     this.#busy = 0;
     this.#painted = now;
+    this.report();
   }
 
   get timing() {
@@ -155,7 +154,7 @@ class Choice {
   }
 
   #report() {
-    if (this.held || this.#sent > this.#answered || !this.timing.pictures) return;
+    if (this.held || this.#sent > this.#answered) return this.report();
     this.model.set("_timing", this.timing);
     this.model.save_changes();
   }
@@ -165,7 +164,6 @@ class Choice {
     if (!changed.length) return;
     for (const name of changed) model.set(name, this[name]);
     model.save_changes();
-    this.report();
   }
 
   close() {
@@ -250,7 +248,10 @@ class View {
       turn(choice.seed + by * (event.shiftKey ? 10 : 1), event);
       this.seed.value = choice.seed;
     });
-    for (const node of [this.prompt, this.seed]) on(node, "change", () => choice.commit());
+    for (const node of [this.prompt, this.seed]) {
+      on(node, "change", () => choice.commit());
+      on(node, "keydown", event => { if (event.key === "Enter") choice.commit(); });
+    }
     on(this.seed, "keyup", () => choice.commit());
     on(this.seed, "blur", () => { say(this.wrong, ""); this.paint(); });
     on(another, "click", event => { turn(Math.floor(Math.random() * 10_000), event); choice.commit(); });
