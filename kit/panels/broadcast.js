@@ -107,31 +107,49 @@ const cellsIn = ranges => [...indices(ranges.map(([, length]) => length))]
 
 const withoutOnes = shape => shape.filter(size => size !== 1).join();
 
-// The numbers of the operands: those given, as long as the shape is that given up to axes of size 1 or an exchange;
-// counted numbers otherwise.
+// The numbers of the operands: those given, as long as the shape is that given up to axes of size 1, an exchange or an
+// expand; counted numbers otherwise.
 class Numbers {
   #known;
+  #origins;
 
   constructor(operands) {
     this.operands = operands;
-    this.#known = operands.map(({ shape, values }) => new Map([[withoutOnes(shape), values]]));
+    this.forget();
   }
+
+  // Only the shapes given are known.
+  forget() {
+    this.#known = this.operands.map(({ shape, values }, i) =>
+      new Map([[withoutOnes(shape), flat => values ? values[flat] : countedText(flat, i)]]));
+    this.#origins = this.operands.map(() => new Map());
+  }
+
+  // The operand is also known in another shape; `back` gives the index before of an index after.
+  #also(operand, shape, changed, back) {
+    const read = this.#read(operand, shape);
+    this.#known[operand].set(withoutOnes(changed), flat => read(ravel(back(unravel(flat, changed)), shape)));
+  }
+
+  #read(operand, shape) { return this.#known[operand].get(withoutOnes(shape)) ?? (flat => countedText(flat, operand)); }
 
   exchanged(operand, shape, order) {
-    const values = this.#known[operand].get(withoutOnes(shape));
-    if (!values?.length) return;
-    const moved = order.map(axis => shape[axis]);
-    const read = [...indices(moved)].map(index => values[ravel(order.map((_, axis) => index[order.indexOf(axis)]), shape)]);
-    this.#known[operand].set(withoutOnes(moved), read);
+    this.#also(operand, shape, order.map(axis => shape[axis]), index => order.map((_, axis) => index[order.indexOf(axis)]));
   }
 
-  // The number at an index as text; undefined where it was not sent.
-  at(operand, shape, index) {
-    const values = this.#known[operand].get(withoutOnes(shape)), flat = ravel(index, shape);
-    if (values === undefined || values === null) return String((flat + 1) * 10 ** operand);
-    return values[flat];
+  expanded(operand, shape, changed) {
+    this.#also(operand, shape, changed, index => sourceOf(index, shape));
+    this.#origins[operand].set(String(changed), shape);
   }
+
+  // The shape of what is stored: that before it was expanded, or its own.
+  origin(operand, shape) { return this.#origins[operand].get(String(shape)) ?? shape; }
+
+  // The number at an index as text; undefined where it was not sent.
+  at(operand, shape, index) { return this.#read(operand, shape)(ravel(index, shape)); }
 }
+
+const countedText = (flat, operand) => String((flat + 1) * 10 ** operand);
 
 class BroadcastView {
   hover = null;
@@ -180,7 +198,10 @@ class BroadcastView {
     const { model, signal } = this;
     const on = (target, type, hear) => target.addEventListener(type, hear, { signal });
     on(this.choice, "change", () => this.#save({ op: this.choice.value }));
-    on(this.reset, "click", () => this.#save({ shapes: model.get("_operands").map(({ shape }) => shape) }));
+    on(this.reset, "click", () => {
+      this.numbers.forget();
+      this.#save({ shapes: model.get("_operands").map(({ shape }) => shape) });
+    });
     this.fields.forEach((field, i) => on(field, "input", () => this.#typed(field, i)));
     on(this.terms, "pointerleave", () => this.#tell());
     for (const name of ["change:shapes", "change:op"]) {
@@ -215,10 +236,12 @@ class BroadcastView {
     if (fits) this.#save({ shapes: this.shapes.map((old, i) => i === operand ? shape : old) });
   }
 
-  #apply(mend) {
-    if (mend.order) this.numbers.exchanged(mend.operand, this.shapes[mend.operand], mend.order);
-    this.#save({ shapes: this.shapes.map((old, i) => i === mend.operand ? mend.shape : old) });
-    this.fields[mend.operand].focus();
+  // A mend, and where its expand was chosen the stretching to the joint shape with it.
+  #apply({ operand, order, shape, joint }, expand) {
+    if (order) this.numbers.exchanged(operand, this.shapes[operand], order);
+    if (expand) this.numbers.expanded(operand, shape, joint);
+    this.#save({ shapes: this.shapes.map((old, i) => i !== operand ? old : expand ? joint : shape) });
+    this.fields[operand].focus();
   }
 
   // --- what is shown
@@ -227,6 +250,7 @@ class BroadcastView {
     this.hover = null;
     this.axes = alignedAxes(this.shapes);
     this.joint = jointShape(this.shapes);
+    this.origins = this.shapes.map((shape, i) => this.numbers.origin(i, shape));
     this.choice.value = this.op;
     this.fields.forEach((field, i) => {
       if (String(parseShape(field.value)) !== String(this.shapes[i]) || !field.value) field.value = this.shapes[i].join(", ");
@@ -265,16 +289,23 @@ class BroadcastView {
     this.why.hidden = !reason;
     if (!reason) return this.why.replaceChildren();
     const [, axis, rest] = /^(axis -\d+): (.*)$/.exec(reason);
-    const buttons = mends(shapes).map(mend => {
-      const button = element("button", { type: "button", className: "kit-button kit-mend", tabIndex: 0 },
-        element("code", {}, mend.code), element("code", { className: "kit-same" }, mend.torch),
-        element("code", { className: "kit-same" }, mend.expand),
-        element("span", {}, `${shapeText(mend.shape)}, result ${shapeText(mend.joint)}`));
-      button.addEventListener("click", () => this.#apply(mend), { signal: this.signal });
-      return button;
-    });
+    const groups = mends(shapes).map(mend => this.#mend(mend));
     this.why.replaceChildren(element("strong", {}, `${axis.replace("-", "−")} does not fit: ${rest}.`),
-      element("div", { className: "kit-mends", role: "group", "aria-label": "Mends" }, ...buttons));
+      element("div", { className: "kit-mends", role: "group", "aria-label": "Mends" }, ...groups));
+  }
+
+  // The ways to write a mend, each to be clicked. An expand that would stretch nothing is none.
+  #mend(mend) {
+    const way = (code, shape, expand = false) => {
+      const button = element("button", { type: "button", className: "kit-button", tabIndex: 0 },
+        element("code", {}, code), element("span", {}, shapeText(shape)));
+      button.addEventListener("click", () => this.#apply(mend, expand), { signal: this.signal });
+      return button;
+    };
+    const stretches = String(mend.joint) !== String(mend.shape);
+    return element("div", { className: "kit-mend", role: "group", "aria-label": `Result ${shapeText(mend.joint)}` },
+      way(mend.code, mend.shape), way(mend.torch, mend.shape), ...(stretches ? [way(mend.expand, mend.joint, true)] : []),
+      element("span", {}, `result ${shapeText(mend.joint)}`));
   }
 
   #caption() {
@@ -295,7 +326,7 @@ class BroadcastView {
       return element("dl", {}, element("dd", {}, countText(product(shape), "number"), this.#cut(shape)));
     }
     const { itemsize, dtype } = this.model.get("_operands")[operand];
-    const stored = product(shape) * itemsize, copy = this.joint ? product(this.joint) * itemsize : stored;
+    const stored = product(this.origins[operand]) * itemsize, copy = this.joint ? product(this.joint) * itemsize : stored;
     const more = copy === stored ? "" : `; a copy at ${shapeText(this.joint)}: ${bytesText(copy)}`;
     return element("dl", {}, element("dd", {}, `${dtype}, ${bytesText(stored)} stored${more}`, this.#cut(this.joint ?? shape)));
   }
@@ -337,8 +368,8 @@ class BroadcastView {
 
   // Whether a cell of the stretched operand is the stored one, not a copy of it.
   #isOwn(i, index) {
-    const added = index.length - this.shapes[i].length;
-    return index.every((at, axis) => at === 0 || (axis >= added && this.shapes[i][axis - added] !== 1));
+    const origin = this.origins[i], added = index.length - origin.length;
+    return index.every((at, axis) => at === 0 || (axis >= added && origin[axis - added] !== 1));
   }
 
   #operands(index) {
@@ -368,21 +399,21 @@ class BroadcastView {
     const { hover, shapes, joint } = this;
     if (!hover || !joint) this.tiles.forEach(tiles => tiles.layout && tiles.mark());
     else if (hover.which === shapes.length) this.#markSources(hover.index);
-    else this.#markFed(hover.which, sourceOf(hover.index, shapes[hover.which]));
+    else this.#markFed(hover.which, sourceOf(hover.index, this.origins[hover.which]));
     this.#write();
     this.clock.painted();
   }
 
   #markSources(index) {
     this.tiles.at(-1).mark([[index], true]);
-    this.shapes.forEach((shape, i) => {
+    this.origins.forEach((shape, i) => {
       const own = this.#own(sourceOf(index, shape), shape), same = String(own) === String(index);
       this.tiles[i].mark([same ? [] : [index], false], [[own], true]);
     });
   }
 
   #markFed(which, source) {
-    const shape = this.shapes[which], fed = cellsIn(feeds(source, shape, this.joint));
+    const shape = this.origins[which], fed = cellsIn(feeds(source, shape, this.joint));
     this.tiles.forEach((tiles, i) => {
       if (i === which) tiles.mark([fed, false], [[this.#own(source, shape)], true]);
       else tiles.mark(...(i === this.shapes.length ? [[fed, true]] : []));
@@ -400,7 +431,7 @@ class BroadcastView {
     }
     const name = i => element("span", {}, this.#called(i));
     if (hover.which < shapes.length) {
-      const shape = shapes[hover.which], source = sourceOf(hover.index, shape), ranges = feeds(source, shape, joint);
+      const shape = this.origins[hover.which], source = sourceOf(hover.index, shape), ranges = feeds(source, shape, joint);
       const marks = ranges.map(([first, length], axis) => length === joint[axis] && length !== 1 ? ":" : String(first));
       const count = product(ranges.map(([, length]) => length)), text = this.numbers.at(hover.which, shape, source);
       return this.formula.replaceChildren(name(hover.which), ...indexText(source),

@@ -250,30 +250,77 @@ def test_arrow_keys_walk_the_cells_as_they_lie(stage):
     expect(panel.find(".kit-hint").first).to_be_visible()
 
 
-def test_a_mismatch_is_said_in_words_and_a_click_on_a_mend_heals_it(stage):
+def mend(panel, code):
+    panel.find(".kit-mend button").filter(has=panel.page.get_by_text(code, exact=True)).click()
+
+
+def test_a_mismatch_is_said_in_words_and_its_mends_are_offered(stage):
     panel = stage(BroadcastVisualizer((2, 3), (3, 4)))
-    alert = panel.find("[role=alert]")
-    expect(alert).to_contain_text("axis −1 does not fit: a has 3, b has 4; wanted equal sizes, or 1, or no such axis.")
+    expect(panel.find("[role=alert]")).to_contain_text(
+        "axis −1 does not fit: a has 3, b has 4; wanted equal sizes, or 1, or no such axis."
+    )
     assert panel.find(".kit-chip[data-tag=mismatch]").count() == 6
     mends = broadcast.mends((2, 3), (3, 4))
     written = [code for mend in mends for code in (mend.code, mend.torch, mend.expand)]
     assert panel.find(".kit-mend code").all_inner_texts() == written
     assert written[:3] == ["a[:, :, None]", "a.unsqueeze(2)", "a[:, :, None].expand(2, 3, 4)"]
-    panel.find(".kit-mend", 0).filter(has_text="a[:, :, None]").click()
-    expect(alert).to_be_hidden()
-    assert panel.saved("shapes") == [[[2, 3, 1], [3, 4]]]
-    assert panel.find(".kit-joint").inner_text() == "(2, 3, 4)"
-    assert panel.find("input").first.input_value() == "2, 3, 1"
 
 
-def test_a_tensor_keeps_its_numbers_through_a_mend(stage):
+@pytest.mark.parametrize("code", ["a[:, :, None]", "a.unsqueeze(2)", "a[:, :, None].expand(2, 3, 4)"])
+def test_each_way_to_write_a_mend_is_clicked_and_gives_what_torch_gives(stage, code):
+    a, b = torch.arange(6.0).reshape(2, 3) ** 2, torch.arange(12.0).reshape(3, 4)
+    panel = stage(BroadcastVisualizer(a, b, op="+"))
+    mend(panel, code)
+    mended = eval(code)
+    assert panel.saved("shapes") == [[list(mended.shape), [3, 4]]]
+    expect(panel.find("[role=alert]")).to_be_hidden()
+    assert panel.find("input").first.input_value() == ", ".join(map(str, mended.shape))
+    left, _, result = arrays(panel)
+    said = {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): text for text in result.cells()}
+    assert {index: float(text.split("= ")[-1]) for index, text in said.items()} == {
+        index: (mended + b)[index].item() for index in np.ndindex(2, 3, 4)
+    }
+    assert all(
+        f" a[{', '.join(map(str, index if mended.size(2) > 1 else (*index[:2], 0)))}]" in said[index] for index in said
+    )
+    # what is stored: six numbers, at any of whose copies the stored one is named
+    assert panel.find("dd").first.inner_text() == "float32, 24 B stored; a copy at (2, 3, 4): 96 B"
+    assert set(left.cells()) == {
+        f"a[{i}, {j}, 0] = {a[i, j]:g} feeds 4 cells: (a + b)[{i}, {j}, :]" for i, j in np.ndindex(2, 3)
+    }
+    places = {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): at for text, at in result.cells().items()}
+    assert {index for index, at in places.items() if left.is_solid(at)} == {(i, j, 0) for i, j in np.ndindex(2, 3)}
+
+
+def test_an_expand_that_would_stretch_nothing_is_not_offered(stage):
+    panel = stage(BroadcastVisualizer((4, 3), (3, 4)))
+    [exchange, *_] = panel.find(".kit-mend").all()
+    assert exchange.locator("code").all_inner_texts() == ["a.swapaxes(0, 1)", "a.transpose(0, 1)"]
+    panel = stage(BroadcastVisualizer((1, 3), (3, 4)))
+    exchange = panel.find(".kit-mend").filter(has_text="a.swapaxes(0, 1)")
+    assert exchange.locator("code").all_inner_texts()[2:] == ["a.swapaxes(0, 1).expand(3, 4)"]
+
+
+def test_a_tensor_keeps_its_numbers_through_mends_until_the_reset(stage):
     a = torch.arange(12.0).reshape(4, 3) ** 2
     panel = stage(BroadcastVisualizer(a, (3, 4), op="+"))
-    panel.find(".kit-mend").filter(has_text="a.swapaxes(0, 1)").click()
-    said = arrays(panel)[2].cells()
-    exchanged = a.T + 10 * torch.arange(1, 13).reshape(3, 4)
-    results = {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): float(text.split("= ")[-1]) for text in said}
-    assert results == {index: exchanged[index].item() for index in np.ndindex(3, 4)}
+
+    def results():
+        said = arrays(panel)[2].cells()
+        return {tuple(map(int, re.findall(r"\d", text.split("]")[0]))): float(text.split("= ")[-1]) for text in said}
+
+    mend(panel, "a.swapaxes(0, 1)")
+    counted = 10 * torch.arange(1, 13).reshape(3, 4)
+    exchanged = a.T + counted
+    assert results() == {index: exchanged[index].item() for index in np.ndindex(3, 4)}
+    row = stage(BroadcastVisualizer(a[:1], (3, 4), op="+"))
+    mend(row, "a.swapaxes(0, 1).expand(3, 4)")
+    panel = row
+    stretched = a[:1].T.expand(3, 4) + counted
+    assert results() == {index: stretched[index].item() for index in np.ndindex(3, 4)}
+    panel.find("button").filter(has_text="Reset").click()
+    panel.find("input").nth(0).fill("3, 4")  # no longer known: its numbers are counted
+    assert results() == {index: (counted * 1.1)[index].item() for index in np.ndindex(3, 4)}
 
 
 def test_shapes_are_edited_by_typing_and_nonsense_is_not_sent(stage):
@@ -364,7 +411,7 @@ def test_two_views_share_the_shapes_and_a_removed_one_leaves_nothing_behind(stag
     panel = stage(BroadcastVisualizer(torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]), (2, 3)))
     before = panel.page.evaluate("listening()")
     panel.open()
-    panel.find(".kit-mend").filter(has_text="a.swapaxes(0, 1)").first.click()
+    panel.find(".kit-mend button").filter(has_text="a.swapaxes(0, 1)").first.click()
     assert panel.find(".kit-joint", 1).inner_text() == "(2, 3)"
     panel.find(".kit-tiles canvas + canvas", 1).nth(2).focus()
     for _ in range(2):
