@@ -22,12 +22,13 @@ from torch import nn
 from kit.diffusion import checks, lora, training
 from kit.diffusion.denoising import frozen
 
-# The papers' settings for Stable Diffusion (its ancestor in the first), at constant rates.
+# The papers' settings for Stable Diffusion (its ancestor in the first), at constant rates. Textual inversion's is its
+# base rate, which the authors' own script multiplies by the pictures of a step on all GPUs.
 INVERSION = training.Plan(steps=5000, lr=5e-3, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
 DREAMBOOTH = training.Plan(steps=1000, lr=5e-6, warmup=0, floor=1, average=0, clip=math.inf)
 # What the small world needs, by the sweep `python -m tests.bench personalize_sweep`.
-SMALL_INVERSION = training.Plan(steps=250, lr=3e-2, floor=0, decay=0, average=0.98, clip=math.inf)
-SMALL_DREAMBOOTH = training.Plan(steps=200, lr=3e-4, floor=0, decay=0, average=0.98, clip=math.inf, precision="bf16")
+SMALL_INVERSION = training.Plan(steps=150, lr=1e-2, floor=0, decay=0, average=0.98, clip=math.inf)
+SMALL_DREAMBOOTH = training.Plan(steps=150, lr=4e-4, floor=0, decay=0, average=0.98, clip=math.inf, precision="bf16")
 
 
 class Inverted(NamedTuple):

@@ -16,7 +16,7 @@ import hashlib
 import inspect
 import os
 import warnings
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 
@@ -44,10 +44,10 @@ INDIVIDUALS = {
 }
 SEEN = [("standing", "meadow"), ("sitting", "desert"), ("jumping", "snow"), ("standing", "night"), ("sitting", "snow")]
 UNSEEN = [pair for pair in product(("standing", "sitting", "jumping"), PLACES) if pair not in SEEN]
-WORD, RARE = "<it>", "sks"  # S*, and the rare token V
+WORD, RARE = "<it>", "ohwx"  # S*, and the rare token V
 TEMPLATES = [f"a plain {picture} of {article} {{}}" for picture in ("picture", "drawing") for article in ("a", "the")]
 NOUN = TEMPLATES[0]
-GUIDANCE, STEPS, SEED, DRAWS, EACH, PRIOR = 3.0, 15, 1 << 43, 4, 2, 40
+GUIDANCE, STEPS, SEED, DRAWS, EACH, PRIOR = 3.0, 15, 1 << 43, 4, 1, 40
 MODULES = denoising, training, rendering, rigs
 METHODS = personalize.invert, personalize.dreambooth, personalize._Inversion, personalize._WithPrior
 PLANS = {"textual inversion": personalize.SMALL_INVERSION, "DreamBooth": personalize.SMALL_DREAMBOOTH}
@@ -73,7 +73,7 @@ def scenes(kind, pairs, seed):
 
 def drawn(models, texts, seed):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it does not know "sks" is what a rare token is for
+        warnings.simplefilter("ignore")  # that it does not know "ohwx" is what a rare token is for
         return kit.generate(models, texts, guidance=GUIDANCE, steps=STEPS, seed=seed, batch=16)
 
 
@@ -148,6 +148,7 @@ class Case:
             world().network, world().denoising, embed, self.x0, prompts, begin, plan=plan, draws=draws
         )
 
+    @cached_property
     def prior(self):
         """Latents that the frozen network draws for the noun."""
         return world().encode(drawn(world(), [NOUN.format(self.kind)] * PRIOR, SEED + 200)).detach()
@@ -202,7 +203,7 @@ def textual_inversion(one):
 
 def with_prior(weight):
     def way(one):
-        tuned = last(one.dreambooth(personalize.SMALL_DREAMBOOTH, weight, one.prior()))
+        tuned = last(one.dreambooth(personalize.SMALL_DREAMBOOTH, weight, one.prior))
         return world().with_network(tuned.network), f"{RARE} {one.kind}"
 
     return way
@@ -212,14 +213,15 @@ TRUE = "true pictures"
 WAYS = {
     "before, by the noun": lambda one: (world(), one.kind),
     "textual inversion": textual_inversion,
-    "DreamBooth, no prior": with_prior(0.0),
-    "DreamBooth": with_prior(1.0),
+    "DreamBooth, λ = 0": with_prior(0.0),
+    "DreamBooth, λ = 0.3": with_prior(0.3),
+    "DreamBooth, λ = 1": with_prior(1.0),
 }
 
 
 def file():
     """Where scores are kept: a file of these settings, weights and algorithms, so that others are not mixed in."""
-    made = hashlib.sha256(repr((GUIDANCE, STEPS, SEED, DRAWS, EACH, PRIOR, SEEN, TEMPLATES)).encode())
+    made = hashlib.sha256(repr((GUIDANCE, STEPS, SEED, DRAWS, EACH, PRIOR, SEEN, TEMPLATES, RARE)).encode())
     for source in (WEIGHTS / "card.json", *(Path(module.__file__) for module in MODULES)):
         made.update(source.read_bytes())
     for method in METHODS:
