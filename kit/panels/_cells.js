@@ -5,11 +5,6 @@ const AXIS_COLOURS = 6;
 const TALLEST = 440;  // pixels, unless the cells would be too small to see
 const MARGIN = 18;  // of the line that measures one axis
 
-// Text is written only where it changes, or each move would lay out all of the panel.
-function say(node, text) {
-  if (node.said !== text) node.textContent = node.said = text;
-}
-
 const product = sizes => sizes.reduce((a, b) => a * b, 1);
 
 // Sizes as far as they are drawn: the longest axis is halved until the cells are few enough.

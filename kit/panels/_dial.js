@@ -1,4 +1,4 @@
-// A slider and a typed field for one number of a choice, and what panels write on the page while a hand moves.
+// A slider and a typed field for one number of a choice, and how panels write numbers.
 
 const KNEE = 0.36;
 
@@ -24,18 +24,6 @@ function drawn(tag, attributes = {}, ...children) {
   place(made, attributes);
   made.append(...children);
   return made;
-}
-
-// Attributes and text are written only where they change, or each move would lay out all of the panel.
-function place(node, attributes) {
-  node.placed ??= {};
-  for (const [name, value] of Object.entries(attributes)) {
-    if (node.placed[name] !== value) node.setAttribute(name, node.placed[name] = value);
-  }
-}
-
-function say(node, text) {
-  if (node.said !== text) node.textContent = node.said = text;
 }
 
 const percent = share => `${100 * share}%`;

@@ -1,4 +1,4 @@
-// Shared by all panels, in front of each panel's own module: elements, encoded frames, a latency clock.
+// Shared by all panels, in front of each panel's own module: elements, what anywidget takes, encoded frames, a clock.
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -10,6 +10,37 @@ function element(tag, properties = {}, ...children) {
   if (made.tabIndex >= 0) made.dataset.lmSuppressShortcuts = "true";
   made.append(...children);
   return made;
+}
+
+// Attributes and text are written only where they change, or each move would lay out all of the panel.
+function place(node, attributes) {
+  node.placed ??= {};
+  for (const [name, value] of Object.entries(attributes)) {
+    if (node.placed[name] !== value) node.setAttribute(name, node.placed[name] = value);
+  }
+}
+
+function say(node, text) {
+  if (node.said !== text) node.textContent = node.said = text;
+}
+
+// What anywidget takes for a panel: `share(model)` makes what all views of a model have in common, closed with the
+// model; `show(model, root, signal, shared)` makes a view, whose signal ends with it.
+function asWidget(name, show, share) {
+  let shared;
+  return {
+    initialize({ model }) {
+      shared = share?.(model);
+      return () => shared?.close?.();
+    },
+    render({ model, el, signal }) {
+      const ended = new AbortController(), root = element("div", { className: `kit-panel ${name}` });
+      signal?.addEventListener("abort", () => ended.abort());
+      el.append(root);
+      show(model, root, ended.signal, shared);
+      return () => ended.abort();
+    },
+  };
 }
 
 function debounceFrame(work) {

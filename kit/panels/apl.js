@@ -295,13 +295,4 @@ class PadView {
   }
 }
 
-export default () => ({
-  render({ model, el, signal }) {
-    const ended = new AbortController();
-    signal?.addEventListener("abort", () => ended.abort());
-    const root = element("div", { className: "kit-panel kit-apl" });
-    el.append(root);
-    new PadView(model, root, ended.signal);
-    return () => ended.abort();
-  },
-});
+export default () => asWidget("kit-apl", (model, root, signal) => new PadView(model, root, signal));

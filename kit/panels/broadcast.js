@@ -451,17 +451,5 @@ function sizeText(size, tag, joint) {
   return tag === "stretched" && joint !== null ? `1 → ${joint}` : String(size);
 }
 
-export default () => {
-  let numbers;
-  return {
-    initialize({ model }) { numbers = new Numbers(model.get("_operands")); },
-    render({ model, el, signal }) {
-      const ended = new AbortController();
-      signal?.addEventListener("abort", () => ended.abort());
-      const root = element("div", { className: "kit-panel kit-arrays kit-broadcast" });
-      el.append(root);
-      new BroadcastView(model, numbers, root, ended.signal);
-      return () => ended.abort();
-    },
-  };
-};
+export default () => asWidget("kit-arrays kit-broadcast",
+  (model, root, signal, numbers) => new BroadcastView(model, numbers, root, signal), model => new Numbers(model.get("_operands")));

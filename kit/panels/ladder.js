@@ -314,20 +314,5 @@ class View {
   }
 }
 
-export default () => {
-  let choice;
-  return {
-    initialize({ model }) {
-      choice = new Choice(model);
-      return () => choice.close();
-    },
-    render({ model, el, signal }) {
-      const ended = new AbortController();
-      signal?.addEventListener("abort", () => ended.abort());
-      const root = element("div", { className: "kit-panel kit-distilled" });
-      el.append(root);
-      new View(model, choice, root, ended.signal);
-      return () => ended.abort();
-    },
-  };
-};
+export default () => asWidget("kit-distilled", (model, root, signal, choice) => new View(model, choice, root, signal),
+  model => new Choice(model));

@@ -585,8 +585,8 @@ class MatmulView {
       this.tiles[2].draw();
     }
     this.time.value = step;
-    this.time.setAttribute("aria-valuetext", `${step} of ${countText(tiling.length, "multiply-add")}`);
-    this.formula.setAttribute("aria-live", this.player.playing ? "off" : "polite");
+    place(this.time, { "aria-valuetext": `${step} of ${countText(tiling.length, "multiply-add")}` });
+    place(this.formula, { "aria-live": this.player.playing ? "off" : "polite" });
     const current = step && !hover ? this.#current(tiling.at(step - 1)) : null;
     if (hover) this.#markHover();
     else if (current) this.#markStep(current);
@@ -726,17 +726,5 @@ function givenArrays(model) {
   });
 }
 
-export default () => {
-  let given;
-  return {
-    initialize({ model }) { given = givenArrays(model); },
-    render({ model, el, signal }) {
-      const ended = new AbortController();
-      signal?.addEventListener("abort", () => ended.abort());
-      const root = element("div", { className: "kit-panel kit-arrays kit-matmul" });
-      el.append(root);
-      new MatmulView(model, given, root, ended.signal);
-      return () => ended.abort();
-    },
-  };
-};
+export default () => asWidget("kit-arrays kit-matmul",
+  (model, root, signal, given) => new MatmulView(model, given, root, signal), givenArrays);

@@ -607,20 +607,5 @@ class View {
   }
 }
 
-export default () => {
-  let playhead;
-  return {
-    initialize({ model }) {
-      playhead = new Playhead(model);
-      return () => playhead.close();
-    },
-    render({ model, el, signal }) {
-      const ended = new AbortController();
-      signal?.addEventListener("abort", () => ended.abort());
-      const root = element("div", { className: "kit-panel kit-noise" });
-      el.append(root);
-      new View(model, playhead, root, ended.signal);
-      return () => ended.abort();
-    },
-  };
-};
+export default () => asWidget("kit-noise", (model, root, signal, playhead) => new View(model, playhead, root, signal),
+  model => new Playhead(model));

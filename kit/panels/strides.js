@@ -464,7 +464,7 @@ class StorageViewer {
     const { view, code } = this.now, shown = shownShape(view.shape);
     const cut = product(shown) < product(view.shape) ? `, drawn up to ${shapeText(shown)}` : "";
     this.viewCaption.replaceChildren("view ", element("code", {}, code.length > 60 ? "t…" : code), ` ${shapeText(view.shape)}${cut}`);
-    this.viewed.over.setAttribute("aria-label", `View, shape ${view.shape.join(" by ")}; arrow keys go from cell to cell`);
+    place(this.viewed.over, { "aria-label": `View, shape ${view.shape.join(" by ")}; arrow keys go from cell to cell` });
     this.viewed.show({ shape: view.shape, room, widest: this.#widest(), cellOf: index => {
       const cell = cellOf(view, index);
       if (this.#isOutside(cell)) return { alarm: true, text: "?" };
@@ -489,7 +489,7 @@ class StorageViewer {
     say(this.storedCaption,
       `storage of ${countText(storage.size, "cell")}${more}; ${across > 1 ? "each block" : "each row"} one cache line`);
     const addressOf = line => `+${(line * per - this.lead) * itemsize}`;
-    this.stored.over.setAttribute("aria-label", "Storage, cell by cell; arrow keys go from cell to cell");
+    place(this.stored.over, { "aria-label": "Storage, cell by cell; arrow keys go from cell to cell" });
     this.stored.show({ shape: [across, Math.max(1, Math.ceil(lines / across)), per], room, widest: this.#widest(),
       blockText: `${LINE} B`, rowText: row => addressOf(this.firstLine + row * across).replace("+-", "−"),
       cellOf: place => {
@@ -873,13 +873,5 @@ class LoopViewer {
   }
 }
 
-export default () => ({
-  render({ model, el, signal }) {
-    const ended = new AbortController();
-    signal?.addEventListener("abort", () => ended.abort());
-    const root = element("div", { className: "kit-panel kit-arrays kit-strides" });
-    el.append(root);
-    new (model.get("ops") ? StrideViewer : StorageViewer)(model, root, ended.signal);
-    return () => ended.abort();
-  },
-});
+export default () => asWidget("kit-arrays kit-strides",
+  (model, root, signal) => new (model.get("ops") ? StrideViewer : StorageViewer)(model, root, signal));

@@ -20,18 +20,29 @@ def browser(chromium):
 
 
 @pytest.fixture
-def stage(browser):
-    """stage(panel, **context settings): the panel on a bare page whose console must stay silent."""
+def staged(browser):
+    """staged(kind, **usual settings) -> put(panel, **settings): the panel on a page whose console must stay silent.
+
+    kind: Stage or a kind of it; settings: of the browser's context.
+    """
     with ExitStack() as pages:
         seen = []
 
-        def put(panel, **settings):
-            page, errors = pages.enter_context(opened(browser, **settings))
-            seen.append(errors)
-            return Stage(page, panel)
+        def stage(kind, **usual):
+            def put(panel, **settings):
+                page, errors = pages.enter_context(opened(browser, **{**usual, **settings}))
+                seen.append(errors)
+                return kind(page, panel)
 
-        yield put
+            return put
+
+        yield stage
         assert not any(seen)
+
+
+@pytest.fixture
+def stage(staged):
+    return staged(Stage)
 
 
 @pytest.fixture(scope="module")

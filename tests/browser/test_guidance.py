@@ -1,7 +1,6 @@
 """The guidance slider in Chromium, on a bare page without a kernel: what the hand does, what the eye sees."""
 
 import base64
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -83,18 +82,8 @@ class Slider(Stage):
 
 
 @pytest.fixture
-def stage(browser):
-    """stage(panel, **context settings): the panel on a bare page whose console must stay silent."""
-    with ExitStack() as pages:
-        seen = []
-
-        def put(panel, **settings):
-            page, errors = pages.enter_context(opened(browser, **settings))
-            seen.append(errors)
-            return Slider(page, panel)
-
-        yield put
-        assert not any(seen)
+def stage(staged):
+    return staged(Slider)
 
 
 # The mathematics in the browser

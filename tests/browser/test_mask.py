@@ -2,7 +2,6 @@
 
 import base64
 import io
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -96,19 +95,8 @@ class Picker(Stage):
 
 
 @pytest.fixture
-def stage(browser):
-    """stage(panel, **context settings): the panel on a bare page whose console must stay silent."""
-    with ExitStack() as pages:
-        seen = []
-
-        def put(panel, **settings):
-            settings = {"viewport": {"width": 1100, "height": 900}, **settings}
-            page, errors = pages.enter_context(opened(browser, **settings))
-            seen.append(errors)
-            return Picker(page, panel)
-
-        yield put
-        assert not any(seen)
+def stage(staged):
+    return staged(Picker, viewport={"width": 1100, "height": 900})
 
 
 # The arithmetic in the browser
