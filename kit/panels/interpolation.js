@@ -175,7 +175,8 @@ class Plot {
 
   // Its numbers, and how high each stands, with a little room above and below.
   #curve(name, rows, side) {
-    const all = rows.flat(), low = Math.min(...all), high = Math.max(...all), room = 0.06 * (high - low || Math.abs(high) || 1);
+    const all = rows.flat(), low = Math.min(...all), high = Math.max(...all), span = high - low, same = span <= 1e-6 * Math.max(high, -low);
+    const room = 0.06 * (same ? Math.abs(high) || 1 : span);
     const [from, to] = [low - room, high + room], mean = means(rows);
     const y = value => PLOT - FOOT - (value - from) / (to - from) * (PLOT - HEAD - FOOT);
     return { name, rows, side, mean, y, ticks: rounds(from, to, 4).map(value => [y(value), value]) };

@@ -23,7 +23,7 @@ function scaleOf(losses, means) {
   const sorted = losses.filter(Number.isFinite).sort((a, b) => a - b), smooth = means.filter(Number.isFinite);
   let low = smooth.reduce((a, b) => Math.min(a, b), quantile(sorted, 0.02)), high = smooth.reduce((a, b) => Math.max(a, b), quantile(sorted, 0.98));
   const fits = low > 0 && smooth.reduce((a, b) => Math.max(a, b)) > 10 * smooth.reduce((a, b) => Math.min(a, b));
-  if (high === low) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
+  if (high - low <= 1e-6 * Math.max(high, -low)) [low, high] = [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2];
   return { low, high, fits };
 }
 
@@ -232,7 +232,7 @@ class View {
       button.addEventListener("click", () => record.choose(name), { signal });
       return [name, button];
     });
-    this.values = Object.fromEntries(["stage", "step", "loss", "left", "so far"].map(name => [name, element("dd", {})]));
+    this.values = Object.fromEntries(["step", "stage", "loss", "left", "so far"].map(name => [name, element("dd", {})]));
     this.rows = Object.entries(this.values).map(([name, value]) => element("div", {}, element("dt", {}, name), value));
     this.card = element("div", { className: "kit-card" },
       element("header", {}, element("span", { className: "kit-title" }, model.get("title")), this.state, this.stop), this.error,
@@ -283,7 +283,7 @@ class View {
     this.stop.hidden = status !== "running";
     say(this.state, { running: record.stopping ? "stopping" : begun ? "training" : "beginning", cancelled: "stopped; what was learnt is kept", done: "done" }[status] ?? "");
     this.#problem(error, trace);
-    this.rows[0].hidden = !stage;
+    this.rows[1].hidden = !stage;
     say(this.hint, "Faint: each step. Strong: the running mean" + (steps > 50 ? ` of about ${Math.round(clamp(steps / 25, 1, 100))} steps.` : "."));
     const told = { stage: stage ?? "", step: begun ? `${step} of ${steps}` : "–", loss: Number.isFinite(loss) ? minus(loss.toPrecision(3)) : "–",
       left: status !== "running" ? "–" : Number.isFinite(left) ? time(left) : "…", "so far": begun ? time(seconds) : "–" };

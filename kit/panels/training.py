@@ -129,9 +129,13 @@ class TrainingPanel(Panel):
     def wait(self, timeout=None):
         """Block until the run has ended, at most `timeout` seconds; returns its last state so far.
 
-        Raises what the run raised, or else what `look` did.
+        Raises what the run raised, or else what `look` did. Interrupted, it ends the run as Stop does.
         """
-        self.work.wait(timeout)
+        try:
+            self.work.wait(timeout)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
         if self._end.problem is not None:
             raise self._end.problem
         return self.state
@@ -333,7 +337,7 @@ def scale_of(losses, means):
     losses, means = losses[np.isfinite(losses)], means[np.isfinite(means)]
     low, high = (float(f(np.append(means, np.quantile(losses, q)))) for f, q in ((np.min, 0.02), (np.max, 0.98)))
     log = low > 0 and means.max() > 10 * means.min()
-    if high == low:
+    if high - low <= 1e-6 * max(high, -low):
         low, high = low - abs(low or 1) / 2, high + abs(high or 1) / 2
     room = (high - low) * 0.05
     return (low, high, True) if log else (low - room, high + room, False)

@@ -220,6 +220,13 @@ def test_the_points_go_along_the_curves_with_the_hand(stage, eta):
         assert panel.reading(name) == f"{about}{value:.3f}"
 
 
+def test_a_curve_that_is_level_has_an_axis_too(stage):
+    panel = stage(slider(fidelity=[0.3, 0.3, 0.30000001, 0.3, 0.3, 0.3], alignment=[0] * 6))
+    for name, value in (("fidelity", 0.3), ("alignment", 0)):
+        slope, offset = axis(panel, name)
+        assert all(abs(y - (slope * value + offset)) < 0.7 for _, y in circles(panel, f".kit-dot.kit-{name}"))
+
+
 def test_of_several_rows_the_mean_is_drawn_over_each(stage):
     rows = np.array(FIDELITY) + np.array([[0.05], [-0.15]])
     panel = stage(slider(2, fidelity=rows))

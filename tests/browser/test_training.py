@@ -162,7 +162,7 @@ def test_new_losses_are_drawn_as_they_come(stage):
     say(panel, "points", fresh.tobytes())
     assert len(path(panel, "mean")) == count + 48
     set_trait(panel, "progress", dict(stage="", step=50, steps=100, loss=0.1, seconds=12.34, left=75.2))
-    expect(panel.find("dd").nth(1)).to_have_text("50 of 100")
+    expect(panel.find("dd").first).to_have_text("50 of 100")
     assert [panel.reading(name) for name in ("loss", "left", "so far")] == ["0.100", "1:15 min", "12 s"]
     bar = panel.find(".kit-bar")
     assert (
@@ -180,6 +180,14 @@ def test_the_time_left_is_said_as_people_say_it(stage, left, text):
     set_trait(panel, "progress", dict(stage="", step=2, steps=100, loss=0.1, seconds=1, left=left))
     settle(panel)
     assert panel.reading("left") == text
+
+
+@pytest.mark.parametrize("losses", [[0.3], [0.3, 0.3, 0.3], [0, 0], [-1e-9]])
+def test_a_run_that_has_hardly_begun_has_axes_too(stage, losses):
+    panel = stage(trained(("", 250, losses), running=True))
+    assert 3 <= len(labels(panel)) <= 12 and len(path(panel, "mean")) == len(losses)
+    low, high = (end(value for value, _ in labels(panel)) for end in (min, max))
+    assert low <= losses[0] + 1e-9 and losses[0] - 1e-9 <= high
 
 
 def test_a_loss_that_is_not_finite_is_left_out(stage):

@@ -5,6 +5,7 @@ import builtins
 import gc
 import io
 import itertools
+import signal
 import subprocess
 import sys
 import threading
@@ -333,6 +334,18 @@ def test_bad_input_is_named_and_nothing_is_begun(arguments, error, words):
     assert next(run).step == 1
 
 
+def test_an_interrupted_wait_ends_the_run_and_keeps_what_was_learnt():
+    run = Gated()
+    panel = TrainingPanel(run.run())
+    run.allow()
+    eventually(lambda: panel.state)
+    threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+    with pytest.raises(KeyboardInterrupt):
+        panel.wait(5)
+    run.allow()
+    assert panel.wait(5).step == 2 and panel.status == "cancelled" and run.ended.is_set()
+
+
 def test_wait_gives_up_after_its_time():
     run = Gated()
     panel = TrainingPanel(run.run())
@@ -411,6 +424,8 @@ def test_the_axis_is_logarithmic_where_the_means_fall_by_more_than_ten_times():
     assert not scale_of(falls[:50], falls[:50])[2] and not scale_of(falls - 0.5, falls - 0.5)[2]
     low, high, log = scale_of(np.full(9, 0.5), np.full(9, 0.5))
     assert low < 0.5 < high and not log
+    low, high, _ = scale_of(np.array([0.3]), np.array([0.30000000000000004]))
+    assert high - low > 0.1
 
 
 # Without a browser

@@ -1,0 +1,100 @@
+"""Dragging eta over pictures of 512 x 512 in JupyterLab: mouse moved to pictures painted; a run's step to its curve."""
+
+from tests.bench.bench_guidance import STICK, drag, stopped
+from tests.bench.labs import forgotten, on_either_thread, row, times
+from tests.browser.drive import LISTEN
+from tests.browser.lab import Notebook
+
+SETUP = """
+import gc, os, threading, time, types, weakref
+from pathlib import Path
+import numpy as np
+from IPython.display import display
+from kit.panels import InterpolationSlider, TrainingPanel
+
+rng = np.random.default_rng(0)
+etas = np.linspace(0, 1.2, 13)
+
+def sample(eta):
+    for step in range(400):
+        time.sleep(0.1)
+        yield rng.random((1, 3, 512, 512))
+
+def slider(rows, side):
+    pictures = rng.random((rows, 13, 3, side, side), dtype="f4")
+    return InterpolationSlider(pictures, etas, source=pictures[0, 0], fidelity=1 - etas, alignment=etas, flat=0.4,
+                               sample=sample if rows == 1 else None)
+
+def opened():
+    return slider(1, 256)
+"""
+PANELS = {"one row of 512 x 512": "slider(1, 512)", "four rows of 256 x 256": "slider(4, 256)"}
+
+# A run whose steps are done where the page says so: from there to the drawing of its curve, and Stop.
+RUN = """
+go, steps = threading.Event(), 20_000
+def run():
+    for step in range(1, steps):
+        yield types.SimpleNamespace(step=step, steps=steps, loss=1 / step)
+    while True:
+        time.sleep(0.1)
+        yield types.SimpleNamespace(step=steps, steps=steps, loss=0.1)
+training = TrainingPanel(run())
+training
+"""
+# Milliseconds of each of some redrawings of the curve: a message with one more point to the end of the next frame.
+REDRAWN = """async count => {
+  const times = [], bytes = new Float32Array([20000, 0.5]);
+  const view = document.querySelector(".kit-training"), curve = () => view.querySelector(".kit-mean").getAttribute("d");
+  for (let i = 0; i < count; i++) {
+    const since = performance.now(), before = view.querySelector(".kit-now");
+    view.querySelectorAll(".kit-group .kit-button")[i % 2].click();
+    await new Promise(done => {
+      const look = () => view.querySelector(".kit-now") === before ? requestAnimationFrame(look) : done();
+      requestAnimationFrame(look);
+    });
+    times.push(performance.now() - since);
+    await new Promise(done => setTimeout(done, 100));
+  }
+  return times;
+}"""
+
+
+def dragged(page, panel, what, threads):
+    """Rows of a drag, and of what the kernel heard in it; the mouse is up again."""
+    panel.scroll_into_view_if_needed()
+    box = panel.locator(".kit-dial").bounding_box()
+    page.evaluate("said.length = 0")
+    moves = drag(page, box["x"] + 0.2 * box["width"], box["y"] + box["height"] - 43, 0.016 * box["width"])
+    said = page.evaluate("said.length")
+    side = round(panel.locator(".kit-frame").first.bounding_box()["width"])
+    page.mouse.up()
+    yield times(f"drag of eta, {what}, shown at {side} px", threads, moves, "p95 <= 16 ms")
+    yield row("messages to the kernel in that drag", threads, said, "0")
+
+
+def measured(page, lab, threads):
+    notebook = Notebook(page, lab, lab.write("interpolation.ipynb", SETUP, *PANELS.values(), RUN))
+    notebook.run()
+    notebook.panel()
+    page.wait_for_timeout(2000)
+    page.evaluate(LISTEN)
+    page.evaluate(STICK.replace("putImageData", "drawImage"))
+    page.evaluate("nothing = true")
+    yield times("an empty frame (the floor)", threads, drag(page, 600, 90, 3))
+    page.mouse.up()
+    page.evaluate("nothing = false")
+    for number, what in enumerate(PANELS):
+        yield from dragged(page, notebook.panel(number), what, threads)
+        if number == 0:
+            late = f"{stopped(page, notebook.panel(number)):.0f} ms"
+            yield row("Stop, of a sampler of 100 ms a step", threads, late, "one step and the way back")
+    panel = notebook.panel(len(PANELS))
+    yield times("a curve of 20,000 losses drawn anew", threads, panel.page.evaluate(REDRAWN, 20), "p95 <= 100 ms")
+    notebook.close()
+    yield from forgotten(page, lab, threads, SETUP)
+
+
+def run():
+    """Measure all on one page, in JupyterLab with comms on subshells' threads and on the main one."""
+    return on_either_thread(measured, width=1700, height=1100)
