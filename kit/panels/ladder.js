@@ -207,6 +207,7 @@ class View {
     this.width = Math.min(width, 1068);
     this.card.style.width = `${this.width}px`;
     this.card.dataset.wide = this.width >= 860;
+    this.card.style.setProperty("--kit-ratio", w / h);
     const near = Math.min(...finest.slice(1).map((t, i) => finest[i] - t)) / (finest[0] + 1);
     this.side = clamp(Math.floor((this.width * near) / (1 + near) - 6), 18, 64);
     const [thumb, high] = [this.side * w / Math.max(w, h), this.side * h / Math.max(w, h)];

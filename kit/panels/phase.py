@@ -33,7 +33,7 @@ class PhaseSpace(Panel):
     starts = traitlets.List(traitlets.Float(), help="x at t = 1, the quantiles of N(0, 1)").tag(sync=True)
 
     def __init__(self, means, stds, weights, *, steps=4, title=""):
-        self._still = None  # first of all: close() needs it, and Python closes a panel whose constructor raised, too
+        self._still = 0, b""  # first of all: close() needs it, and Python closes a panel whose constructor raised, too
         mixture = _mixture(means, stds, weights)
         normal = NormalDist()
         super().__init__(
@@ -63,8 +63,9 @@ class PhaseSpace(Panel):
         return float(np.abs(np.sort(self.path(steps)[-1]) - np.sort(self.path(TEACHER)[-1])).mean())
 
     def _static(self):
-        self._still = self._still or self._drawn()
-        return self._still
+        if self._still[0] != self.steps:
+            self._still = self.steps, self._drawn()
+        return self._still[1]
 
     def _drawn(self):
         """PNG bytes: both panes, DDIM on the left, as the browser draws them without the densities."""

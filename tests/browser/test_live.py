@@ -1,7 +1,6 @@
 """The live guidance slider in Chromium, on a bare page: what it asks for, what it paints, what is said."""
 
 import base64
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -80,18 +79,8 @@ class Live(Stage):
 
 
 @pytest.fixture
-def stage(browser):
-    """stage(panel, **context settings): the panel on a bare page whose console must stay silent."""
-    with ExitStack() as pages:
-        seen = []
-
-        def put(panel, **settings):
-            page, errors = pages.enter_context(opened(browser, **settings))
-            seen.append(errors)
-            return Live(page, panel)
-
-        yield put
-        assert not any(seen)
+def stage(staged):
+    return staged(Live)
 
 
 def drawn(**settings):
@@ -177,6 +166,7 @@ def test_traits_follow_when_the_hand_lets_go(stage):
     assert panel.saved("w") == [panel.now()]
     panel.answer(panel.wanted[-1], 0.5)
     prompt = panel.find(".kit-prompt")
+    prompt.press("End")
     prompt.press_sequentially("s")
     assert panel.wanted[-1]["prompt"] == "a horses" and panel.saved("prompt") == []
     prompt.press("Enter")
