@@ -299,7 +299,7 @@ class View {
     say(this.rms, `${fixed(distances[step], 4)} RMS`);
     say(this.start, step ? `${fixed(distances[step - 1], 4)} RMS` : "the same noise");
     const size = choice.steps(rung);
-    say(this.sentence, `“${student}”, step ${step + 1} of ${size}, goes from ${levelOf(times[0])} to ${endOf(times[2])} at once; “${teacher}” takes two steps, by way of ${levelOf(times[1])}.`);
+    say(this.sentence, `“${student}”, step ${step + 1} of ${size}, goes from ${levelOf(times[0])} to ${endOf(times[2])} at once; “${teacher}” takes two steps, by way of ${levelOf(times[1])}.`.replaceAll("t = ", "t\u00a0=\u00a0"));
   }
 
   #teach(at) {

@@ -22,7 +22,7 @@ def opened(steps):  # what a student costs does not depend on what it was taught
 
     @torch.inference_mode()
     def draw(prompt, seed, w):
-        return models.decode(student.sample(randn((1, *models.latent_shape), seed), embed(prompt), w))[0].clamp(0, 1)
+        return models.decode(student.sample(randn((1, *models.latent_shape), seed), embed(prompt), w))[0]
 
     return GuidanceSlider.live(draw, prompt="a horse in the snow", title=f"{steps} steps")
 """
