@@ -173,3 +173,35 @@ def test_a_reloaded_page_has_the_last_picture_and_goes_on(labs, page, open_noteb
     assert shows(panel, page, now(panel))
     notebook.ask("panel.close()")
     expect(page.locator(".kit-panel")).to_have_count(0)
+
+
+def test_the_ladder_and_its_toy_beside_it_keep_their_styles_and_tell_the_kernel(labs, page, open_notebook):
+    setup = """
+from kit.panels import DistillationLadder
+levels = {4: [999, 749, 499, 249, -1], 2: [999, 499, -1], 1: [999, -1]}
+rungs = {f"{n} steps": [(t, np.full((3, 16, 16), 0.5)) for t in ts] for n, ts in levels.items()}
+ladder, toy = DistillationLadder(rungs), DistillationLadder.toy()
+ladder
+"""
+    lab = labs()
+    notebook = open_notebook(lab, lab.write("ladder.ipynb", SETUP + setup, "toy", PANEL))
+    notebook.run()
+    ladder = notebook.panel()
+    expect(ladder.locator(".kit-sentence")).to_contain_text("goes from t = 999 to t = 499 at once")
+    ladder.locator("button.kit-arc").nth(1).click()
+    eventually(lambda: notebook.ask("ladder.at") == [1, 1], page)
+    page.keyboard.press("ArrowDown")
+    eventually(lambda: notebook.ask("ladder.at") == [2, 0], page)
+    for key in "amyxbdd":
+        page.keyboard.press(key)
+    assert notebook.cells() == ["code"] * 3
+    notebook.scroll_to("toy")
+    toy = page.locator(".kit-phase")
+    toy.locator(".kit-dial").first.focus()
+    page.keyboard.press("End")
+    eventually(lambda: notebook.ask("toy.steps") == 64, page)
+    notebook.scroll_to("GuidanceSlider.live")
+    page.locator(".kit-live").wait_for()
+    align = "el => getComputedStyle(el).textAlign"
+    captions = [panel.locator("figcaption").first.evaluate(align) for panel in (ladder, toy, page.locator(".kit-live"))]
+    assert captions == ["left", "left", "center"]
