@@ -545,10 +545,11 @@ def test_only_as_many_pictures_are_kept_decoded_as_fit_and_none_when_the_model_e
     etas = np.linspace(0, 1.2, 61)
     panel = stage(slider(etas=etas, size=720, eta=0, source=None, true=None))  # 2 MB each, decoded: 32 fit
     dial(panel).focus()
-    for key, eta in (("End", 1.2), ("Home", 0)):
+    for key, eta, shade in (("End", 1.2, 60 * 40 % 256), ("Home", 0, 0)):
         panel.page.keyboard.press(key)
         expect(dial(panel)).to_have_attribute("aria-valuenow", f"{eta:g}")
         panel.page.wait_for_timeout(1500)
+        assert shows(panel, 0, shade)
         assert 20 <= panel.page.evaluate("alive()") <= 32
     panel.page.evaluate("end()")
     panel.page.wait_for_timeout(100)

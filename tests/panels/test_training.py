@@ -225,11 +225,12 @@ def test_a_look_that_raises_is_shown_and_raised_by_wait_and_the_run_goes_on_to_i
 
 def test_stop_ends_the_run_after_its_step_closes_it_and_keeps_what_was_learnt():
     run, seen = Gated(), []
+    states = run.run()  # held here too, as by a notebook's variable
     panel = TrainingPanel(
-        run.run(), look=lambda state: seen.append((state.step, run.ended.is_set())) or shade(0.5), every=100
+        states, look=lambda state: seen.append((state.step, run.ended.is_set())) or shade(0.5), every=100
     )
     run.allow(3)
-    eventually(lambda: run.done == 3)
+    eventually(lambda: panel.stats()["points"] == 3)
     panel.comm.hear({"method": "custom", "content": {"kind": "stop"}})
     run.allow()
     assert panel.wait(5) == Step(4, 10, 0.5) == panel.state
@@ -292,7 +293,7 @@ def test_a_checkpoint_that_cannot_be_written_at_stop_is_said_and_raised():
     run = Gated(last_words=OSError(28, "No space left on device"))
     panel = TrainingPanel(run.run())
     run.allow()
-    eventually(lambda: panel.state)
+    eventually(lambda: panel.stats()["points"])
     panel.stop()
     run.allow()
     with pytest.raises(OSError, match="No space left on device"):
@@ -338,8 +339,8 @@ def test_an_interrupted_wait_ends_the_run_and_keeps_what_was_learnt():
     run = Gated()
     panel = TrainingPanel(run.run())
     run.allow()
-    eventually(lambda: panel.state)
-    threading.Timer(0.1, signal.raise_signal, [signal.SIGINT]).start()
+    eventually(lambda: panel.stats()["points"])
+    threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT]).start()
     with pytest.raises(KeyboardInterrupt):
         panel.wait(5)
     run.allow()
