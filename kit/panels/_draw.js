@@ -202,3 +202,17 @@ function pictureSide(native, room, ratio) {
   const whole = Math.floor(side * ratio / native) * native / ratio;
   return whole >= 0.85 * side ? whole : side;
 }
+
+// The side, made so that each pixel has as many of the screen's, if that costs little of it.
+function wholePixels(side, pixel) {
+  const whole = Math.floor(side / pixel) * pixel;
+  return whole >= 0.93 * side ? whole : side;
+}
+
+// Round numbers from low to high, about `count` of them.
+function rounds(low, high, count) {
+  const rough = (high - low) / count, ten = 10 ** Math.floor(Math.log10(rough));
+  const every = [1, 2, 2.5, 5, 10].map(digit => digit * ten).find(size => size >= rough * 0.999), values = [];
+  for (let k = Math.ceil(low / every - 1e-6); k * every <= high + 1e-6 * every; k++) values.push(Number((k * every).toPrecision(6)));
+  return values;
+}

@@ -143,12 +143,6 @@ class Choice {
   }
 }
 
-// The side, made so that each of a latent's pixels has as many of the screen's, if that costs little of it.
-function wholePixels(side, pixel) {
-  const whole = Math.floor(side / pixel) * pixel;
-  return whole >= 0.93 * side ? whole : side;
-}
-
 const ROWS = [
   ["‖u‖", "length of u, the square root of the sum of its squares", ({ made }) => fixed(norm(made, 0))],
   ["‖c‖", "length of c", ({ made }) => fixed(norm(made, 1))],

@@ -154,14 +154,6 @@ function between(places, values, at) {
   return values[last - 1] + part * (values[last] - values[last - 1]);
 }
 
-// Round numbers from low to high, about `count` of them.
-function rounds(low, high, count) {
-  const rough = (high - low) / count, ten = 10 ** Math.floor(Math.log10(rough));
-  const every = [1, 2, 2.5, 5, 10].map(digit => digit * ten).find(size => size >= rough * 0.999), values = [];
-  for (let k = Math.ceil(low / every - 1e-6); k * every <= high + 1e-6 * every; k++) values.push(Number((k * every).toPrecision(6)));
-  return values;
-}
-
 class Plot {
   constructor(choice, scale) {
     const { model } = choice;
@@ -239,12 +231,6 @@ class Plot {
 }
 
 // --- the page
-
-// The side, made so that each pixel has as many of the screen's, if that costs little of it.
-function wholePixels(side, pixel) {
-  const whole = Math.floor(side / pixel) * pixel;
-  return whole >= 0.93 * side ? whole : side;
-}
 
 class View {
   constructor(model, choice, root, signal) {

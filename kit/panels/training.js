@@ -27,14 +27,9 @@ function scaleOf(losses, means) {
   return { low, high, fits };
 }
 
-// Round numbers between two: even ones, or 1, 2 and 5 of each power of ten, or the powers alone.
-function rounds(low, high, log) {
-  if (!log || high < 3 * low) {
-    const rough = (high - low) / 4, ten = 10 ** Math.floor(Math.log10(rough));
-    const every = [1, 2, 2.5, 5, 10].map(digit => digit * ten).find(size => size >= 0.999 * rough), values = [];
-    for (let k = Math.ceil(low / every); k * every <= high; k++) values.push(Number((k * every).toPrecision(6)));
-    return values;
-  }
+// Round numbers on the axis of a loss: even ones, or 1, 2 and 5 of each power of ten, or fewer of them.
+function marks(low, high, log) {
+  if (!log || high < 3 * low) return rounds(low, high, 4);
   const digits = high > 1000 * low ? [1] : high > 30 * low ? [1, 3] : [1, 2, 5], values = [];
   for (let power = Math.floor(Math.log10(low)); 10 ** power <= high; power++) {
     for (const digit of digits) values.push(Number((digit * 10 ** power).toPrecision(3)));
@@ -165,12 +160,12 @@ class Plot {
   }
 
   #rules({ low, high, log, y }, width) {
-    return rounds(low, high, log).flatMap(value => [drawn("path", { class: "kit-rule", d: `M${LEFT} ${y(value)}H${width}` }),
+    return marks(low, high, log).flatMap(value => [drawn("path", { class: "kit-rule", d: `M${LEFT} ${y(value)}H${width}` }),
       drawn("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, short(value))]);
   }
 
   #steps(total, x) {
-    const values = rounds(0, total, false).filter(value => Number.isInteger(value));
+    const values = rounds(0, total, 4).filter(value => Number.isInteger(value));
     return values.map(value => drawn("text", { x: x(value), y: HEIGHT - 6, "text-anchor": value === total ? "end" : value ? "middle" : "start" }, String(value)));
   }
 

@@ -316,6 +316,15 @@ def test_every_seed_has_a_row(stage):
     assert tops[0] == tops[1] and len(set(tops[0])) == 3
 
 
+def test_with_several_seeds_the_slider_stands_beside_them_where_there_is_room(stage):
+    for width, beside in ((1100, True), (600, False)):
+        panel = stage(slider(2), viewport={"width": width, "height": 1000})
+        figures, place = [figure.bounding_box() for figure in panel.find("figure").all()], dial(panel).bounding_box()
+        assert all(box["x"] + box["width"] < place["x"] for box in figures) == beside
+        assert all(box["y"] + box["height"] < place["y"] for box in figures) != beside
+        assert place["width"] >= 0.35 * width
+
+
 def test_the_small_pictures_stand_over_their_etas(stage):
     panel = stage(slider(2))
     panel.page.wait_for_timeout(100)

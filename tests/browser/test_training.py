@@ -73,7 +73,9 @@ def labels(panel):
     """(value, height) of the numbers beside the curve."""
     settle(panel)
     texts = panel.find(".kit-losses text[text-anchor=end]").all()
-    pairs = [(text.text_content().replace("−", "-"), float(text.get_attribute("y"))) for text in texts]
+    pairs = [
+        (text.text_content().replace("−", "-").replace("·10^", "e"), float(text.get_attribute("y"))) for text in texts
+    ]
     return [(float(value), y - 4) for value, y in pairs if y < HEIGHT - FOOT]
 
 
