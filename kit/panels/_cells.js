@@ -166,12 +166,13 @@ class Tiles {
   }
 
   // Draw an array. `cellOf(index, written)` gives {text, fill, ghost, faint, alarm, none} of a cell, the text only if it
-  // is to be written, and does not keep the index; `room` is the width there is;
+  // is to be written, and does not keep the index; `colourOf(index)` only the colour, or null for none, where there is no
+  // room for more; `room` is the width there is;
   // `rowText(row)` stands beside the rows and `blockText` above them, instead of the lines that measure the axes. Those
   // have the colours and texts of `axes`, if it is given: {colour, text} of each; `fitted`: a fitCell of several arrays.
-  show({ shape, room, widest = 2, cellOf, rowText, blockText, axes, fitted }) {
+  show({ shape, room, widest = 2, cellOf, colourOf, rowText, blockText, axes, fitted }) {
     const shown = rowText ? shape : shownShape(shape);
-    Object.assign(this, { shape, shown, cellOf, rowText, blockText, axes });
+    Object.assign(this, { shape, shown, cellOf, colourOf: colourOf ?? (index => this.#colourOf(index)), rowText, blockText, axes });
     this.left = rowText ? 50 : MARGIN * Math.floor(shape.length / 2);
     this.top = rowText ? MARGIN : MARGIN * Math.ceil(shape.length / 2);
     const { cell, written } = fitted ?? fitCell(shown, room - this.left - 1, widest);
@@ -283,8 +284,7 @@ class Tiles {
       set(row);
       for (const column of across) {
         set(column);
-        const { fill, ghost, faint, alarm, none } = this.cellOf(index, false);
-        const colour = none ? 0 : palette.pixel(alarm ? palette.alarm : fill ?? (ghost || faint ? palette.cell : palette.dense));
+        const named = this.colourOf(index), colour = named === null ? 0 : palette.pixel(named);
         if (colour !== colours[cell]) {
           colours[cell] = colour;
           for (let y = row.from; y < row.to; y++) pixels.fill(colour, y * width + column.from, y * width + column.to);
@@ -295,6 +295,11 @@ class Tiles {
       }
     }
     return bottom ? [left, top, right - left, bottom - top] : null;
+  }
+
+  #colourOf(index) {
+    const { fill, ghost } = this.cellOf(index, false);
+    return fill ?? (ghost ? this.palette.cell : this.palette.dense);
   }
 
   // Where the cells begin and end in pixels of the canvas, across or down, with the indices of the axes that go that way.

@@ -412,22 +412,31 @@ class StorageViewer {
     facts.forEach(([, text], i) => say(this.values[i], text));
   }
 
-  // The cells that the view reads, as far as it is drawn, counted from its offset: in the order of its places, and as a
-  // set. They are the same wherever the view begins.
+  // Which of the cells that were sent the view reads, as far as it is drawn.
   #read() {
-    const { view } = this.now, shown = shownShape(view.shape), laid = `${shown} by ${view.strides}`;
+    const { view, storage: { first, values } } = this.now;
+    this.#order(view);
+    this.touched = new Uint8Array(values.length);
+    for (let at = 0; at < this.order.length; at++) this.touched[this.order[at] + view.offset - first] = 1;
+  }
+
+  // The cells read, counted from the offset, in the order of the places and as a set: the same wherever the view begins.
+  #order({ shape, strides }) {
+    const shown = shownShape(shape), laid = `${shown} by ${strides}`, order = new Float64Array(product(shown));
     if (laid === this.laid) return;
-    const order = new Float64Array(product(shown));
     let at = 0;
     const walk = (axis, cell) => {
       if (axis === shown.length) { order[at++] = cell; return; }
-      for (let i = 0; i < shown[axis]; i++) walk(axis + 1, cell + i * view.strides[axis]);
+      for (let i = 0; i < shown[axis]; i++) walk(axis + 1, cell + i * strides[axis]);
     };
     walk(0, 0);
     Object.assign(this, { laid, shown, order, reads: new Set(order) });
   }
 
-  isRead(cell) { return this.reads.has(cell - this.now.view.offset); }
+  isRead(cell) {
+    const { view, storage } = this.now;
+    return this.#isSent(cell) ? this.touched[cell - storage.first] === 1 : this.reads.has(cell - view.offset);
+  }
 
   // The places of the view that read a cell.
   aliases(cell) {
@@ -469,6 +478,10 @@ class StorageViewer {
       const cell = cellOf(view, index);
       if (this.#isOutside(cell)) return { alarm: true, text: "?" };
       return this.#isSent(cell) ? { text: this.#valueAt(cell), fill: this.#tint(cell) } : { text: "·", faint: true };
+    }, colourOf: index => {
+      const cell = cellOf(view, index);
+      if (this.#isSent(cell)) return this.#tint(cell);
+      return this.#isOutside(cell) ? this.palette.alarm : this.palette.cell;
     } });
   }
 
@@ -497,6 +510,10 @@ class StorageViewer {
         if (this.#isOutside(cell)) return read ? { alarm: true, text: "?" } : { none: true };
         if (!this.#isSent(cell)) return { none: true };
         return { text: this.#valueAt(cell), fill: read ? this.#tint(cell) : undefined, faint: !read };
+      }, colourOf: place => {
+        const cell = this.#cellAt(place);
+        if (this.#isSent(cell)) return this.isRead(cell) ? this.#tint(cell) : this.palette.cell;
+        return this.#isOutside(cell) && this.isRead(cell) ? this.palette.alarm : null;
       } });
   }
 

@@ -684,6 +684,40 @@ def test_of_ten_thousand_cells_a_view_that_follows_shows_what_a_new_one_does(sta
     assert len(shown) == len(values) + 2
 
 
+def colours(array):
+    """{colour: how many pixels have it} of an array's cells and margins."""
+    read = """canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+      copy.drawImage(canvas, 0, 0);
+      return [...new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer)]; }"""
+    return Counter(array.base.evaluate(read))
+
+
+def test_thousands_of_cells_have_the_colours_of_few(stage):
+    """Of 10,000 cells 9,800 are read, each once, in up to 256 hues; or 1,000 are, and 8,800 that do not exist."""
+
+    def drawn(offset):
+        ops = [("as_strided", (98, 100), (100, 1), offset)]
+        panel = stage(StrideVisualizer(torch.zeros(10_000), ops=ops), viewport={"width": 1100, "height": 900})
+        return [colours(array) for array in strided(panel)]
+
+    def has(found, cells, size):
+        return [
+            colour for colour, pixels in found.items() if abs(pixels - cells * size) <= 3
+        ]  # a letter may have it too
+
+    view, stored = drawn(57)
+    page = {0, 0xFFFFFFFF}
+    hues = {colour for colour in view if min(view[colour], stored[colour]) > 40} - page  # the margins have others
+    of_view, of_stored = (round(sum(found[hue] for hue in hues) / 9800) for found in (view, stored))  # pixels of a cell
+    assert 150 <= len(hues) <= 256
+    assert all(abs(view[hue] / of_view - stored[hue] / of_stored) < 0.5 for hue in hues)
+    [faint] = has(stored, 200, of_stored)
+    view, stored = drawn(9000)
+    [alarm] = has(view, 8800, of_view)
+    smaller = round(stored[faint] / 9000)  # for there are more lines to draw
+    assert has(stored, 9000, smaller) == [faint] != [alarm] and stored[alarm] > 10 * smaller
+
+
 def test_of_a_large_array_it_is_said_how_much_is_drawn(stage):
     panel = stage(StorageView(np.arange(1_000_000).reshape(1000, 1000)), viewport={"width": 1100, "height": 900})
     assert panel.find("figcaption").all_inner_texts() == [
