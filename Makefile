@@ -5,10 +5,11 @@ PY := $(VENV)/bin/python
 LAB_ARGS ?=
 TEST_ARGS ?=
 WORLD_ARGS ?=
+STUDENTS_ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test check notebooks world bench links
+.PHONY: help lab test check notebooks world students bench links
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +30,9 @@ notebooks: $(VENV)/.test ## execute every walkthrough again and save it with its
 
 world: $(VENV)/.lab ## train the small world's weights again (hours; WORLD_ARGS is passed on)
 	$(PY) -m kit.world.train $(WORLD_ARGS)
+
+students: $(VENV)/.lab ## distil its students for few steps again (hours; STUDENTS_ARGS is passed on)
+	$(PY) -m kit.world.distilling $(STUDENTS_ARGS)
 
 bench: $(VENV)/.test ## print the benchmark tables
 	$(PY) -m tests.bench

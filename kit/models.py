@@ -122,9 +122,17 @@ class Models:
 
         Only the small world has students; any other checkpoint is refused, with a ValueError.
         """
+        self._check_students()
+        return students.load(self.unet, steps)
+
+    def encoder_student(self):
+        """The distilled student of 8 steps whose `path` leads up, from clean latents to noise; for w = 1."""
+        self._check_students()
+        return students.load_encoder(self.unet)
+
+    def _check_students(self):
         if self.name != "world":
             raise ValueError(f"{self.name}: has no students; wanted 'world', or `kit.diffusion.distill` to make some")
-        return students.load(self.unet, steps)
 
     def embed(self, prompts):
         """cond (n, L, d) of one prompt or a list of n.

@@ -28,7 +28,7 @@ ARROWS = {
     "diffusion.personalize": {"safetensors"},  # a learnt word as diffusers reads it
     "world": {"kit.diffusion", "torch", "numpy", "safetensors"},
     "world.caption": {"transformers", "tokenizers"},
-    "world.distilling": {"diffusers"},
+    "world.distilling": {"diffusers", "accelerate"},
     "world.judge": {"transformers"},  # the image tower of the CLIP score
     "world.measure": {"diffusers", "transformers"},  # loads the parts of a weights folder by itself
     "world.sheet": {"PIL"},

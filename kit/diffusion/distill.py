@@ -64,7 +64,7 @@ def halved(levels):
 
 
 def upward(levels):
-    """The levels for encoding (2210.03142, section 4): walked from the clean end, now level `steps`, to the noisiest, 0.
+    """The levels for encoding (2210.03142, section 4): from the clean end, which is level `steps` now, to the noisiest.
 
     At the clean end, where a schedule has no timestep, the network is told the first one. Raises ValueError for levels
     whose clean end has no noise at all, as no step can begin there.

@@ -2,7 +2,8 @@
 
 Stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on where
 it stopped: the U-Net learns to say v instead of eps; one network learns what the U-Net says under guidance, for every w
-of a range (2210.03142, stage 1); then halving after halving of its steps (stage 2; 2202.00512, Algorithm 2).
+of a range (2210.03142, stage 1); then halving after halving of its steps (stage 2; 2202.00512, Algorithm 2); last an
+encoder, which walks up as the guided network does, in half the steps, and differs from a student in its attention only.
 """
 
 import argparse
@@ -14,11 +15,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
-from kit.diffusion import ddim
+from kit.diffusion import ddim, lora
 from kit.diffusion.denoising import Denoising
-from kit.diffusion.distill import Halving, Matching, discrete, halved
+from kit.diffusion.distill import Halving, Matching, discrete, halved, upward
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule
 from kit.diffusion.seeds import randn
@@ -49,6 +51,8 @@ class Recipe:
     first: int = 32  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (halving(400), halving(700), halving(1000), halving(1800), halving(2500))
     shipped: tuple[int, ...] = (8, 4, 2, 1)
+    encoder: Plan = halving(800)  # of as many steps as the first that is shipped
+    rank: int = 32  # of the encoder's changes
     latents: int = 40_000  # as the U-Net's own training
     prompts: int = 100  # held out, to measure the finished students
 
@@ -72,7 +76,7 @@ def distilled(recipe: Recipe, work: Path, teacher: World):
 
     The checkpoints are in `work` / students, the latents of the small world's own training in `work`.
     """
-    folder, draw = work / "students", _drawn(recipe, work, teacher)
+    folder, draw = work / "students", drawn(recipe, work, teacher)
     unet = _velocity(recipe, folder, teacher, draw)
     student, losses = _guided(recipe, folder, teacher, draw, unet)
     yield "guided", student, losses
@@ -85,12 +89,24 @@ def distilled(recipe: Recipe, work: Path, teacher: World):
         yield str(levels.steps), student, losses
 
 
-def _drawn(recipe, work, teacher):
+def encoder(recipe: Recipe, work: Path, teacher: World, guided_student, student):
+    """(student, losses): how the guided network walks up without guidance (w = 1), in half the steps.
+
+    student: the first that is shipped, as it is shipped: a `Distilled`, whose copy the encoder begins as.
+    """
+    levels = upward(discrete(teacher.schedule, 2 * student.levels.steps))
+    draw = _batches(replace(recipe, guidance=(1.0, 1.0)), drawn(recipe, work, teacher), halved(levels))
+    with lora.trainable(student.network, recipe.rank, recipe.encoder.seed) as fitted:
+        objective = Halving(fitted, guided_student.requires_grad_(False), levels)
+        losses = train(objective, draw, recipe.encoder, work / "students" / "encoder.safetensors")
+    return fitted, losses
+
+
+def drawn(recipe, work, teacher):
     """As the U-Net was trained: latents of rendered scenes, their captions' embeddings, noise."""
     work.mkdir(parents=True, exist_ok=True)
-    small = replace(world.Recipe(), latents=recipe.latents)
-    scenes, latents = world.encode_latents(small, work, teacher.vae)
-    return world.captioned(scenes, latents, teacher.text_encoder, teacher.tokenizer)
+    scenes, latents = world.encoded(recipe.latents, work, teacher.vae)
+    return world.captioned(scenes, latents * teacher.scale, teacher.text_encoder, teacher.tokenizer)
 
 
 def _velocity(recipe, folder, teacher, draw):
@@ -158,13 +174,17 @@ def make_students(recipe: Recipe, work: Path, out: Path, replace_better: bool = 
     the teacher and `replace_better` is not given."""
     teacher = World(WEIGHTS)
     staged = work / "students" / "finished"
-    curves = {}
-    for name, student, curves[name] in distilled(recipe, work, teacher):
-        if name.isdigit() and int(name) in recipe.shipped and int(os.environ.get("RANK", 0)) == 0:
-            students.save(student, recipe.guidance, staged / f"{name}.safetensors")
-    if int(os.environ.get("RANK", 0)) != 0:
-        return None
+    curves, made, first = {}, {}, int(os.environ.get("RANK", 0)) == 0
+    for name, made[name], curves[name] in distilled(recipe, work, teacher):
+        if first and name in map(str, recipe.shipped):
+            students.save(made[name], recipe.guidance, staged / f"{name}.safetensors")
+    Accelerator(cpu=not torch.cuda.is_available()).wait_for_everyone()
     networks = {steps: students.load(teacher.unet, steps, staged) for steps in recipe.shipped}
+    down = networks[recipe.shipped[0]]
+    up, curves["encoder"] = encoder(recipe, work, teacher, made["guided"], down)
+    if not first:
+        return None
+    students.save(up, (1.0, 1.0), staged / "encoder.safetensors", base=down.network)
     card = {
         "recipe": asdict(recipe),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),

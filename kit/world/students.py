@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kit.diffusion.distill import Distilled, discrete, fourier
+from kit.diffusion.distill import Distilled, discrete, fourier, upward
 from kit.diffusion.schedule import Schedule
 from kit.diffusion.training import atomic
 from kit.world import STUDENTS, WEIGHTS
@@ -43,53 +43,62 @@ def hearing(unet):
 
 def shipped(folder=STUDENTS):
     """The numbers of steps there are students for, the most first."""
-    return sorted((int(path.stem) for path in Path(folder).glob("*.safetensors")), reverse=True)
+    return sorted((int(path.stem) for path in Path(folder).glob("[0-9]*.safetensors")), reverse=True)
 
 
 def load(unet, steps, folder=STUDENTS):
-    """The student of so many steps as a `Distilled`, beside `unet`, the small world's, in its dtype, on its device.
+    """The student of so many steps as a `Distilled`, like `unet`, the small world's, in its dtype and on its device.
 
     Raises ValueError where there is none of so many steps, or its file is damaged.
     """
     if steps not in shipped(folder):
         wanted = " or ".join(map(str, shipped(folder)))
         raise ValueError(f"steps: got {steps!r}, wanted {wanted}, the steps that a student was trained for")
-    path = Path(folder) / f"{steps}.safetensors"
+    return _read(unet, Path(folder) / f"{steps}.safetensors", _base(), discrete(Schedule.stable_diffusion(), steps))
+
+
+def load_encoder(unet, folder=STUDENTS):
+    """The student that walks up, from clean latents to noise, in as many steps as the first student walks down."""
+    first = load(unet, shipped(folder)[0], folder)
+    base = {name: value.float().cpu() for name, value in first.network.unet.state_dict().items()}
+    return _read(unet, Path(folder) / "encoder.safetensors", base, upward(first.levels))
+
+
+def _read(unet, path, base, levels):
     student = hearing(unet)
     try:
         with safe_open(path, "pt") as file:
             guidance = tuple(json.loads(file.metadata()["guidance"]))
-        student.load_state_dict(unpacked(load_file(path), _base()))
+        student.load_state_dict(unpacked(load_file(path), base))
     except Exception as error:
         raise ValueError(f"{path}: is damaged ({error}); wanted a student as `make students` writes it") from error
-    network = Student(student.eval().requires_grad_(False))
-    return Distilled(network, discrete(Schedule.stable_diffusion(), steps), guidance)
+    return Distilled(Student(student.eval().requires_grad_(False)), levels, guidance)
 
 
-def save(student, guidance, path):
-    """Writes a `Student` of the small world's U-Net, atomically."""
+def save(student, guidance, path, base=None):
+    """Writes a `Student`, atomically, as its differences from the small world's U-Net, or from another one, `base`."""
+    beside = _base() if base is None else base.unet.state_dict()
     with atomic(path) as temporary:
-        tensors = packed(student.unet.state_dict(), _base())
-        save_file(tensors, temporary, {"guidance": json.dumps(guidance)})
+        save_file(packed(student.unet.state_dict(), beside), temporary, {"guidance": json.dumps(guidance)})
 
 
 def packed(weights, base):
     """What `weights` differ by from `base`, both by name; a name that is not in `base` differs from zero."""
     tensors = {}
     for name, value in weights.items():
-        change = value.detach().float().cpu() - base.get(name, torch.zeros(()))
-        if change.ndim < 2:
+        change = value.detach().float().cpu() - base.get(name, torch.zeros(())).float().cpu()
+        if change.ndim > 1 and change.any():
+            scale = change.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+            tensors[name] = (change / _by_row(scale, change)).round().to(torch.int8)
+            tensors[f"{name}.scale"] = scale
+        elif change.any():
             tensors[name] = change.half()
-            continue
-        scale = change.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
-        tensors[name] = (change / _by_row(scale, change)).round().to(torch.int8)
-        tensors[f"{name}.scale"] = scale
     return tensors
 
 
 def unpacked(tensors, base):
     """The weights by name, float32, of what `packed` gave."""
-    weights = {}
+    weights = dict(base)
     for name, change in tensors.items():
         if not name.endswith(".scale"):
             scale = tensors.get(f"{name}.scale", torch.ones(()))

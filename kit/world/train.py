@@ -215,19 +215,25 @@ def train_judge(recipe: Recipe, folder: Path):
 
 
 def encode_latents(recipe: Recipe, folder: Path, vae) -> tuple:
-    """Stage 5: this process's scenes and their latents (n, 4, side, side), scaled to unit variance. They are encoded
-    once, in float16, a file for every `SHARD` scenes."""
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    shards = max(processes, math.ceil(recipe.latents / SHARD))
-    mine = range(rank, shards, processes)
-    scenes = [sample_scenes(recipe.latents // shards, LATENTS + shard) for shard in mine]
-    latents = [_shard(folder / f"latents-{k}.safetensors", vae, some) for k, some in zip(mine, scenes, strict=True)]
+    """Stage 5: this process's scenes and their latents (n, 4, side, side), scaled to unit variance."""
+    scenes, latents = encoded(recipe.latents, folder, vae)
     # Every process scales alike: by the spread of scenes that all of them can draw.
     sample, _ = render(sample_scenes(256, LATENTS), SIDE, vae.device)
     with torch.inference_mode():
         spread = vae.encode(sample * 2 - 1).latent_dist.mean.float().std().item()
     vae.register_to_config(scaling_factor=round(1 / spread, 5))
-    return functools.reduce(operator.add, scenes), torch.cat(latents) * vae.config.scaling_factor
+    return scenes, latents * vae.config.scaling_factor
+
+
+def encoded(n: int, folder: Path, vae) -> tuple:
+    """This process's share of n scenes and their latents, not yet scaled. They are encoded once, in float16, a file for
+    every `SHARD` scenes."""
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    shards = max(processes, math.ceil(n / SHARD))
+    mine = range(rank, shards, processes)
+    scenes = [sample_scenes(n // shards, LATENTS + shard) for shard in mine]
+    latents = [_shard(folder / f"latents-{k}.safetensors", vae, some) for k, some in zip(mine, scenes, strict=True)]
+    return functools.reduce(operator.add, scenes), torch.cat(latents)
 
 
 def _shard(path: Path, vae, scenes) -> Tensor:

@@ -18,7 +18,8 @@ from kit.world.distilling import Recipe, make_students
 
 SHORT = Plan(steps=3, lr=1e-3, every=2)
 TINY = Recipe(
-    batch=2, velocity=SHORT, guided=SHORT, first=4, halvings=(SHORT, SHORT), shipped=(2, 1), latents=8, prompts=2
+    batch=2, velocity=SHORT, guided=SHORT, first=4, halvings=(SHORT, SHORT), shipped=(2, 1), latents=8, prompts=1,
+    encoder=SHORT, rank=2,
 )  # fmt: skip
 
 
@@ -37,10 +38,15 @@ def test_the_card_tells_recipe_losses_errors_and_checksums(made):
     folder, returned = made
     card = json.loads((folder / "out" / "card.json").read_text())
     assert card == json.loads(json.dumps(returned))
-    assert {name: len(losses) for name, losses in card["losses"].items()} == {"guided": 3, "2": 3, "1": 3}
-    assert set(card["hours"]) == {"velocity", "guided", "2", "1"} and card["recipe"]["first"] == 4
+    assert {name: len(losses) for name, losses in card["losses"].items()} == {
+        "guided": 3,
+        "2": 3,
+        "1": 3,
+        "encoder": 3,
+    }
+    assert set(card["hours"]) == {"velocity", "guided", "2", "1", "encoder"} and card["recipe"]["first"] == 4
     assert set(card["measured"]) == {"2", "1"} and set(card["measured"]["1"]) == {"1.0", "2.0", "4.0", "7.5"}
-    assert set(card["files"]) == {"2.safetensors", "1.safetensors"}
+    assert set(card["files"]) == {"2.safetensors", "1.safetensors", "encoder.safetensors"}
 
 
 def test_each_student_begins_as_its_teacher_and_learns(made):
@@ -55,6 +61,21 @@ def test_each_student_begins_as_its_teacher_and_learns(made):
     assert 0 < (first[name] - second[name]).abs().max() < 3.1e-3  # three steps of Adam at most 1e-3 each
 
 
+def test_the_encoder_is_the_first_student_but_for_a_little_of_its_attention(made):
+    folder, _ = made
+    unet = kit.load("world", device="cpu").unet
+    down, up = students.load(unet, 2, folder / "out"), students.load_encoder(unet, folder / "out")
+    assert up.levels.alpha_bar.tolist() == down.levels.alpha_bar.flip(0).tolist() and up.guidance == (1, 1)
+    was, now = down.network.unet.state_dict(), up.network.unet.state_dict()
+    changed = {name for name in was if not torch.equal(was[name], now[name])}
+    assert changed and all(".attn" in name and ".to_" in name for name in changed)
+    change = (now["mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"]
+              - was["mid_block.attentions.0.transformer_blocks.0.attn1.to_q.weight"])  # fmt: skip
+    values = torch.linalg.svdvals(change)
+    assert values[2] < 0.05 * values[0] and values[0] > 0  # of rank 2, but for the rounding
+    assert (folder / "out" / "encoder.safetensors").stat().st_size < 4e6
+
+
 def test_a_killed_run_ends_with_the_same_students(made, tmp_path, monkeypatch):
     folder, _ = made
     step, asked = Run._step, 0
@@ -62,12 +83,12 @@ def test_a_killed_run_ends_with_the_same_students(made, tmp_path, monkeypatch):
     def killed(self, at):
         nonlocal asked
         asked += 1
-        if asked in (2, 6, 9):
+        if asked in (2, 6, 9, 14):
             raise KeyboardInterrupt
         return step(self, at)
 
     monkeypatch.setattr(Run, "_step", killed)
-    for _ in range(3):
+    for _ in range(4):
         with pytest.raises(KeyboardInterrupt):
             make_students(TINY, tmp_path / "work", tmp_path / "out")
         assert not (tmp_path / "out").exists()
@@ -128,7 +149,7 @@ def test_errors_are_zero_for_a_student_that_is_its_teacher():
         64: students.Distilled(Itself(), levels, (1, 8)),
         1: students.Distilled(Itself(), distilling.discrete(teacher.schedule, 1), (1, 8)),
     }
-    table = distilling.errors(teacher, networks, 2)
+    table = distilling.errors(teacher, networks, 1)
     assert max(table[64].values()) < 1e-5 and min(table[1].values()) > 0.05
 
 
