@@ -132,7 +132,7 @@ class Case:
 
     def __init__(self, name):
         self.kind, self.coat = INDIVIDUALS[name]
-        with torch.inference_mode():
+        with torch.no_grad():
             self.identity = Identity(self.kind, self.coat)
             self.noun = self.of_noun(world())
         true, _ = render(scenes(self.kind, SEEN, SEED), coat=self.coat)
@@ -160,7 +160,7 @@ class Case:
             plan=plan, prior_weight=weight, draws=DRAWS,
         )  # fmt: skip
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def scores(self, models, word):
         """{score: numbers} of a model that calls the individual `word`."""
         pairs = UNSEEN * EACH
@@ -173,7 +173,7 @@ class Case:
             "drift": drift.norm(dim=1).tolist(),
         }
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def true_scores(self):
         """What a perfect method would score: true pictures, as the latents hold them."""
         own, ordinary = (
@@ -214,7 +214,7 @@ WAYS = {
     "before, by the noun": lambda one: (world(), one.kind),
     "textual inversion": textual_inversion,
     "DreamBooth, λ = 0": with_prior(0.0),
-    "DreamBooth, λ = 0.3": with_prior(0.3),
+    "DreamBooth, λ = 0.5": with_prior(personalize.SMALL_PRIOR_WEIGHT),
     "DreamBooth, λ = 1": with_prior(1.0),
 }
 
