@@ -263,9 +263,7 @@ class View {
       const canvas = element("canvas", { role: "img", "aria-label": name, width: bitmap?.width ?? 1, height: bitmap?.height ?? 1 });
       canvas.classList.toggle("kit-pixelated", Math.max(canvas.width, canvas.height) <= 64);
       if (bitmap) canvas.getContext("2d").drawImage(bitmap, 0, 0);
-      const frame = element("div", { className: "kit-frame" }, canvas);
-      frame.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
-      return frame;
+      return element("div", { className: "kit-frame" }, canvas);
     });
     this.pictures.replaceChildren(...canvases);
     say(this.note, `at step ${step}`);
