@@ -9,11 +9,14 @@ from kit.exercises import (
     broadcasting_strides,
     ddpm_ddim,
     diffedit,
+    dreambooth,
     guidance,
+    imagic,
     inpainting,
     matmul_apl,
     random_numbers,
     stable_diffusion,
+    textual_inversion,
 )
 from kit.exercises.checking import Exercise, Verdict, verdict
 
@@ -23,6 +26,9 @@ _WALKTHROUGHS = (
     guidance,
     inpainting,
     diffedit,
+    imagic,
+    textual_inversion,
+    dreambooth,
     matmul_apl,
     broadcasting_strides,
     random_numbers,
