@@ -15,7 +15,7 @@ DRAWS, NUMBERS = 4, range(3)
 ETAS = (0, 0.6, 0.7, 0.8, 1)
 EMBEDDING = 100
 LENGTHS = (50, 100)
-GRID = {0.03: (3e-4,), 0.01: (1e-4, 3e-4, 1e-3), 0.003: (3e-4,)}  # the embedding's rate: the network's
+GRID = {0.03: (1e-4, 3e-4), 0.01: (1e-4, 3e-4, 1e-3)}  # the embedding's rate: the network's
 
 
 def work(number, rate, rates):
