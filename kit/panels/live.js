@@ -47,13 +47,11 @@ class Choice {
     if (!model.get("rungs").every(rung => this.shows(drawn.get(rung)))) this.set({});
   }
 
-  get kernel() { return this.model.get("_kernel"); }
-
   // Whether a picture that was drawn for a wish is one of what is chosen.
   shows(wish) { return Boolean(wish) && CHOICES.every(name => wish[name] === this[name]); }
 
   get waits() {
-    if (!this.kernel) return "no kernel behind this page: the last pictures";
+    if (!this.model.get("_kernel")) return "no kernel behind this page: the last pictures";
     if (!this.#late) return "";
     return this.model.get("status") === "running" ? "still drawing" : "no answer: the kernel is busy, or there is none";
   }
@@ -73,7 +71,7 @@ class Choice {
 
   set(changes) {
     Object.assign(this, changes);
-    this.#wanted = this.kernel;
+    this.#wanted = true;
     this.ask();
     this.tell();
   }

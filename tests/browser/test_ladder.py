@@ -182,6 +182,9 @@ def test_a_lesson_is_shown_where_there_is_one(stage):
     assert panel.find(".kit-lesson figcaption span").last.inner_text() == "× 8; residual 0.0784"
     got = [panel.grey(".kit-lesson", number) for number in range(3)]
     assert got[:2] == [128, 148] and abs(got[2] - (127.5 + 8 / 2 * 20)) <= 1
+    panel.step(3, 0).click()
+    assert panel.find(".kit-lesson figcaption span").last.inner_text() == "× 8; residual 0.00"
+    assert panel.grey(".kit-lesson", 0) == 51 and abs(panel.grey(".kit-lesson", 2) - 127.5) <= 1
     without = stage(ladder(lessons=None))
     expect(without.find(".kit-lesson")).to_be_hidden()
 
