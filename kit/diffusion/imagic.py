@@ -11,6 +11,7 @@
 The loss of both stages is the network's own, on this one picture (Eq. 2). The caller's network is never changed.
 """
 
+import contextlib
 import math
 from dataclasses import replace
 from functools import partial
@@ -57,8 +58,10 @@ def fit(network, denoising, x0, cond, *, embedding=EMBEDDING, model=NETWORK, dra
     The rest as for `fit_network`.
     """
     paths = [None, None] if folder is None else [Path(folder) / f"{name}.safetensors" for name in STAGES]
-    for state in fit_embedding(network, denoising, x0, cond, plan=embedding, draws=draws, checkpoint=paths[0]):
-        yield state
+    first = fit_embedding(network, denoising, x0, cond, plan=embedding, draws=draws, checkpoint=paths[0])
+    with contextlib.closing(first):
+        for state in first:
+            yield state
     settings = dict(plan=model, draws=draws, rank=rank, checkpoint=paths[1])
     yield from fit_network(network, denoising, x0, state.cond, **settings)
 
@@ -72,8 +75,9 @@ def fit_embedding(network, denoising, x0, cond, *, plan=EMBEDDING, draws=4, chec
     _check(x0, cond)
     moving = nn.Parameter(cond.detach().clone())
     run = _run(frozen(network), denoising, x0, moving, plan, draws, checkpoint)
-    for step, loss in run:
-        yield State("embedding", step, plan.steps, loss, moving.detach().clone(), network)
+    with contextlib.closing(iter(run)) as steps:
+        for step, loss in steps:
+            yield State("embedding", step, plan.steps, loss, moving.detach().clone(), network)
     yield State("embedding", plan.steps, plan.steps, run.losses[-1], moving.detach().clone(), network)
 
 
@@ -86,8 +90,9 @@ def fit_network(network, denoising, x0, cond, *, plan=NETWORK, draws=4, rank=Non
     _check(x0, cond)
     with lora.trainable(network, rank, plan.seed) as fitted:
         run = _run(fitted, denoising, x0, cond.detach(), plan, draws, checkpoint)
-        for step, loss in run:
-            yield State("network", step, plan.steps, loss, cond, fitted)
+        with contextlib.closing(iter(run)) as steps:
+            for step, loss in steps:
+                yield State("network", step, plan.steps, loss, cond, fitted)
     yield State("network", plan.steps, plan.steps, run.losses[-1], cond, fitted)
 
 

@@ -11,6 +11,7 @@
 The caller's network is never changed.
 """
 
+import contextlib
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -71,8 +72,9 @@ def invert(network, denoising, embed, x0, prompts, vector, *, plan=INVERSION, dr
 
     objective = _Inversion(frozen(network), denoising, embed, moving)
     run = training.Run(objective, batch, plan, checkpoint, parameters=[moving])
-    for step, loss in run:
-        yield Inverted(step, plan.steps, loss, moving.detach().clone())
+    with contextlib.closing(iter(run)) as steps:
+        for step, loss in steps:
+            yield Inverted(step, plan.steps, loss, moving.detach().clone())
     yield Inverted(plan.steps, plan.steps, run.losses[-1], moving.detach().clone())
 
 
@@ -116,8 +118,9 @@ def dreambooth(
     with lora.trainable(network, rank, plan.seed) as tuned:
         objective = _WithPrior(tuned, denoising, cond, prior_cond, prior_weight)
         run = training.Run(objective, batch, plan, checkpoint)
-        for step, loss in run:
-            yield Tuned(step, plan.steps, loss, tuned)
+        with contextlib.closing(iter(run)) as steps:
+            for step, loss in steps:
+                yield Tuned(step, plan.steps, loss, tuned)
     yield Tuned(plan.steps, plan.steps, run.losses[-1], tuned)
 
 

@@ -145,6 +145,7 @@ class Run:
         self.begun = time.monotonic() - seconds
         return start
 
+    @torch.enable_grad()  # a notebook may have switched gradients off for all else
     def _step(self, step: int) -> float:
         accelerator, plan = self.accelerator, self.plan
         seed = (plan.seed * 1_000_003 + step) * 64 + accelerator.process_index

@@ -208,6 +208,16 @@ def test_runs_of_either_precision_follow_each_other():
     assert 0 < (ends[0] - ends[1]).abs().max() < 0.05
 
 
+def test_a_run_has_gradients_where_they_are_switched_off():
+    models = Line(), Line()
+    models[1].load_state_dict(models[0].state_dict())
+    train(models[0], batch, Plan(steps=5, lr=0.05), **QUIET)
+    with torch.no_grad():
+        train(models[1], batch, Plan(steps=5, lr=0.05), **QUIET)
+        assert not torch.is_grad_enabled()
+    assert same(weights(models[0]), weights(models[1]))
+
+
 def test_only_the_given_parameters_move():
     model = Line()
     bias = model.map.bias.detach().clone()
