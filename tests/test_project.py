@@ -412,7 +412,7 @@ def test_make_says_what_is_missing(tmp_path, answers, words):
 def test_make_lists_its_commands():
     listed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     commands = re.findall(r"^make (\w+)", listed, re.MULTILINE)
-    assert commands == ["help", "lab", "test", "check", "notebooks", "world", "bench", "links"]
+    assert commands == ["help", "lab", "test", "check", "notebooks", "world", "students", "bench", "links"]
 
 
 def test_bench_tables_are_aligned_markdown():

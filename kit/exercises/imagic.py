@@ -109,7 +109,8 @@ def _learners(embedding=("e",), network=("weight", "bias"), listed=None):
 
 def _observe_learners(function, arguments: dict) -> dict:
     """What Adam gets and what requires grad, by name; before, all and only the wrong tensors do."""
-    stage, network = arguments["stage"], nn.Linear(2, 2)
+    with torch.random.fork_rng(devices=[]):
+        stage, network = arguments["stage"], nn.Linear(2, 2)
     e = arguments["e"].requires_grad_(stage == "network")
     network.requires_grad_(stage == "embedding")
     named = {"e": e, **dict(network.named_parameters())}

@@ -305,7 +305,9 @@ def whole(**settings):
 
 
 def test_everything_focusable_keeps_jupyterlab_from_taking_its_keys(stage):
-    focusable = stage(whole()).page.evaluate("focusable()")
+    panel = stage(whole())
+    panel.find(".kit-error summary").wait_for()
+    focusable = panel.page.evaluate("focusable()")
     assert len(focusable) >= 4 and {value for _, value in focusable} == {"true"}
 
 
