@@ -118,15 +118,16 @@ class Models:
         return replace(self, unet=network.unet)
 
     def student(self, steps):
-        """The distilled student of so many steps, 8, 4, 2 or 1, which takes w: a `kit.diffusion.distill.Distilled`.
+        """The student of so many steps that `make students` distilled: a `kit.diffusion.distill.Distilled`.
 
-        Only the small world has students; any other checkpoint is refused, with a ValueError.
+        Raises ValueError for a checkpoint other than the small world, or steps that no student has; FileNotFoundError
+        where they were not trained yet: the kit does not ship them so far.
         """
         self._check_students()
         return students.load(self.unet, steps)
 
     def encoder_student(self):
-        """The distilled student of 8 steps whose `path` leads up, from clean latents to noise; for w = 1."""
+        """The student whose `path` leads up, from clean latents to noise, for w = 1. Errors as for `student`."""
         self._check_students()
         return students.load_encoder(self.unet)
 

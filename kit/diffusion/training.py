@@ -29,7 +29,8 @@ class Plan:
     """How long and how fast to train.
 
     steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then along
-    `fall`, a "cosine" or a "line", down to `floor` of it; warmup=0 and floor=1 keep the rate constant.  decay: AdamW's.
+    `fall`, a "cosine" or a "line", down to `floor` of it; warmup=0 and floor=1 keep the rate constant.
+    decay: AdamW's weight decay.
     average: the moving average's decay a step, 0 for none (it starts faster, as (1 + step) / (10 + step)).
     clip: the largest gradient norm.  seed: of all batches.
     every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass.

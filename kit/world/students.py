@@ -49,19 +49,31 @@ def shipped(folder=STUDENTS):
 def load(unet, steps, folder=STUDENTS):
     """The student of so many steps as a `Distilled`, like `unet`, the small world's, in its dtype and on its device.
 
-    Raises ValueError where there is none of so many steps, or its file is damaged.
+    Raises FileNotFoundError where there are no students at all, ValueError where there is none of so many steps, or its
+    file is damaged.
     """
-    if steps not in shipped(folder):
-        wanted = " or ".join(map(str, shipped(folder)))
+    there = _some(folder)
+    if steps not in there:
+        wanted = " or ".join(map(str, there))
         raise ValueError(f"steps: got {steps!r}, wanted {wanted}, the steps that a student was trained for")
     return _read(unet, Path(folder) / f"{steps}.safetensors", _base(), discrete(Schedule.stable_diffusion(), steps))
 
 
 def load_encoder(unet, folder=STUDENTS):
     """The student that walks up, from clean latents to noise, in as many steps as the first student walks down."""
-    first = load(unet, shipped(folder)[0], folder)
+    first = load(unet, _some(folder)[0], folder)
     base = {name: value.float().cpu() for name, value in first.network.unet.state_dict().items()}
     return _read(unet, Path(folder) / "encoder.safetensors", base, upward(first.levels))
+
+
+def _some(folder):
+    """As `shipped`, of which there must be one."""
+    there = shipped(folder)
+    if not there:
+        raise FileNotFoundError(
+            f"students: there are none in {folder}; train them with `make students`, which takes hours"
+        )
+    return there
 
 
 def _read(unet, path, base, levels):

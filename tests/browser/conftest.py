@@ -4,7 +4,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.browser.lab import Lab
+from tests.browser.lab import Lab, Notebook
 from tests.browser.pages import launched, opened
 from tests.browser.stage import Stage
 
@@ -43,6 +43,13 @@ def staged(browser):
 @pytest.fixture
 def stage(staged):
     return staged(Stage)
+
+
+@pytest.fixture
+def open_notebook(page):
+    """open_notebook(lab, name): the notebook in JupyterLab, on the module's `page`; its kernel ends with the test."""
+    with ExitStack() as kernels:
+        yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,13 @@
 """Panels in JupyterLab itself: mouse, keyboard, theme, streams, with comms on either kind of thread."""
 
 import re
-from contextlib import ExitStack, closing
 
 import nbformat
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import ROOT, Lab, Notebook
+from tests.browser.lab import ROOT, Lab
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -59,13 +58,6 @@ def page(browser):
         page.context.route(re.compile(r"https?://(?!127\.0\.0\.1)"), lambda route: route.fulfill(body=BADGE, **SVG))
         yield page
         assert errors == []
-
-
-@pytest.fixture
-def open_notebook(page):
-    """open_notebook(lab, name): the notebook in JupyterLab; its kernel ends with the test."""
-    with ExitStack() as kernels:
-        yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
 def shows(panel, step, track=0):

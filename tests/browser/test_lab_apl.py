@@ -1,11 +1,8 @@
 """The APL pad in JupyterLab itself: typed, answered by the kernel on either thread, stopped, reloaded."""
 
-from contextlib import ExitStack, closing
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import Notebook
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -20,13 +17,6 @@ def page(browser):
         page.set_default_timeout(30_000)
         yield page
         assert errors == []
-
-
-@pytest.fixture
-def open_notebook(page):
-    """open_notebook(lab, name): the notebook in JupyterLab; its kernel ends with the test."""
-    with ExitStack() as kernels:
-        yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
 def ask(panel, page, text):

@@ -1,11 +1,8 @@
 """The interpolation slider and a real training run in JupyterLab itself: silence, re-runs, Stop and what it keeps."""
 
-from contextlib import ExitStack, closing
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import Notebook
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -73,13 +70,6 @@ def page(browser):
         page.set_default_timeout(60_000)
         yield page
         assert errors == []
-
-
-@pytest.fixture
-def open_notebook(page):
-    """open_notebook(lab, name): the notebook in JupyterLab; its kernel ends with the test."""
-    with ExitStack() as kernels:
-        yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
 def at(panel, eta):

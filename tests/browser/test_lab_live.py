@@ -1,11 +1,8 @@
 """The live guidance slider in JupyterLab itself: latest wins, errors, Python's own choices, on either thread."""
 
-from contextlib import ExitStack, closing
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import Notebook
 from tests.browser.pages import opened
 
 pytestmark = [pytest.mark.browser, pytest.mark.lab]
@@ -49,13 +46,6 @@ def page(browser):
         page.set_default_timeout(30_000)
         yield page
         assert errors == []
-
-
-@pytest.fixture
-def open_notebook(page):
-    """open_notebook(lab, name): the notebook in JupyterLab; its kernel ends with the test."""
-    with ExitStack() as kernels:
-        yield lambda lab, name: kernels.enter_context(closing(Notebook(page, lab, name)))
 
 
 def at(panel, w):

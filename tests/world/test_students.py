@@ -1,5 +1,7 @@
 """How a student is stored, and that what is loaded is one that diffusers knows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -86,8 +88,9 @@ def test_the_stock_pipeline_runs_a_student(models, moved, tmp_path):
 
 
 def test_what_is_no_student_is_refused(models, moved, tmp_path):
-    with pytest.raises(ValueError, match=r"steps: got 4, wanted"):
-        students.load(models.unet, 4, tmp_path)
+    for ask in (lambda: students.load(models.unet, 4, tmp_path), lambda: students.load_encoder(models.unet, tmp_path)):
+        with pytest.raises(FileNotFoundError, match=r"students: there are none in .*make students"):
+            ask()
     students.save(moved, (1.0, 8.0), tmp_path / "4.safetensors")
     for wrong in (3, "4"):
         with pytest.raises(ValueError, match=rf"steps: got {wrong!r}, wanted 4, the steps"):
@@ -101,3 +104,10 @@ def test_what_is_no_student_is_refused(models, moved, tmp_path):
     save_file(tensors | {"conv_on.weight": torch.ones(1)}, tmp_path / "4.safetensors", {"guidance": "[1, 8]"})
     with pytest.raises(ValueError, match=r"(?s)is damaged .*conv_on.weight"):
         students.load(models.unet, 4, tmp_path)
+
+
+def test_a_checkpoint_that_is_not_the_small_world_has_no_students(models):
+    other = replace(models, name="somebody/else")
+    for ask in (lambda: other.student(4), other.encoder_student):
+        with pytest.raises(ValueError, match="somebody/else: has no students; wanted 'world'"):
+            ask()
