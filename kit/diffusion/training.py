@@ -33,7 +33,8 @@ class Plan:
     decay: AdamW's weight decay.
     average: the moving average's decay a step, 0 for none (it starts faster, as (1 + step) / (10 + step)).
     clip: the largest gradient norm.  seed: of all batches.
-    every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass.
+    every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass, on devices
+    that compute them so (`computes_bf16`; elsewhere float32, which is faster there).
     """
 
     steps: int
@@ -113,6 +114,7 @@ class Run:
         self.objective, self.batch, self.plan = objective, batch, plan
         self.checkpoint = None if checkpoint is None else Path(checkpoint)
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        self.bf16 = plan.precision == "bf16" and computes_bf16(self.accelerator.device)
         self.trained = [p for p in (parameters or objective.parameters()) if p.requires_grad]
         self.losses = []  # of every step, also those before this sitting
 
@@ -157,7 +159,7 @@ class Run:
         for group in self.optimiser.param_groups:
             group["lr"] = plan.rate(step)
         # Not accelerate's own mixed precision, which is one for all runs of a process.
-        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+        with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.model(*inputs)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(self.trained, plan.clip)
@@ -185,6 +187,14 @@ class Run:
     def _settle(self):
         for parameter, mean in zip(self.trained, self.average, strict=bool(self.average)):
             parameter.data.copy_(mean)
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether a device has instructions for products of bfloat16. A CPU without them, as most laptops', imitates them
+    ten times slower than it computes in float32."""
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _pace(plan: Plan, step: int) -> float:

@@ -37,23 +37,23 @@ GUIDANCE = (1.0, 2.0, 4.0, 7.5)  # the w that students are measured at
 
 def halving(steps):
     """As the paper anneals: from a constant rate down a line, without an average of the weights."""
-    return Plan(steps, lr=2e-4, warmup=0.02, decay=0, average=0, precision="bf16", fall="line")
+    return Plan(steps, lr=3e-4, warmup=0.02, decay=0, average=0, every=100, precision="bf16", fall="line")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How long each stage trains; batches are shared among processes. The defaults made the committed students."""
 
-    batch: int = 32
+    batch: int = 16
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    velocity: Plan = Plan(steps=1200, lr=4e-4, precision="bf16")
-    guided: Plan = Plan(steps=2000, lr=4e-4, precision="bf16")
+    velocity: Plan = Plan(steps=250, lr=4e-4, average=0.98, every=100, precision="bf16")
+    guided: Plan = Plan(steps=700, lr=4e-4, average=0.99, every=100, precision="bf16")
     first: int = 32  # steps of the guided network, before any halving
-    halvings: tuple[Plan, ...] = (halving(400), halving(700), halving(1000), halving(1800), halving(2500))
+    halvings: tuple[Plan, ...] = (halving(150), halving(250), halving(450), halving(700), halving(900))
     shipped: tuple[int, ...] = (8, 4, 2, 1)
-    encoder: Plan = halving(800)  # of as many steps as the first that is shipped
+    encoder: Plan = halving(250)  # of as many steps as the first that is shipped
     rank: int = 32  # of the encoder's changes
-    latents: int = 40_000  # as the U-Net's own training
+    latents: int = 8000
     prompts: int = 100  # held out, to measure the finished students
 
 

@@ -27,7 +27,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kit.diffusion.schedule import Schedule
-from kit.diffusion.training import Plan, atomic, hours, progress, train
+from kit.diffusion.training import Plan, atomic, computes_bf16, hours, progress, train
 from kit.world import WEIGHTS
 from kit.world.caption import CONTEXT, captions, matches, parse, save_tokenizer
 from kit.world.judge import Judge, Likeness
@@ -240,7 +240,7 @@ def _shard(path: Path, vae, scenes) -> Tensor:
     """The latents of these scenes: from the file if it is there, else drawn, encoded and written to it."""
     if not path.exists():
         latents, report = [], progress(len(scenes), "encoded")
-        with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16):
+        with torch.inference_mode(), torch.autocast(vae.device.type, torch.bfloat16, enabled=computes_bf16(vae.device)):
             for i in range(0, len(scenes), 64):
                 pictures, _ = render(scenes[i : i + 64], SIDE, vae.device)
                 latents.append(vae.encode(pictures * 2 - 1).latent_dist.mean.half().cpu())

@@ -78,6 +78,10 @@ class Stage:
         box = self.slider.bounding_box()
         return box["x"] + (step + 0.5) * box["width"] / steps, box["y"] + 20
 
+    def rest(self):
+        """Two frames: what was asked to be drawn is drawn."""
+        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def now(self):
         return int(self.slider.get_attribute("aria-valuenow"))
 
@@ -94,6 +98,7 @@ class Stage:
 
     def reading(self, name):
         """The text beside a name in the row of readings."""
+        self.rest()
         return self.find(f".kit-readings div:has(dt:text-is('{name}')) dd").inner_text()
 
     def frames(self, *rows):

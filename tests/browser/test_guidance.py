@@ -50,7 +50,7 @@ class Slider(Stage):
         return box["x"] + share * box["width"], box["y"] + 16
 
     def now(self):
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.rest()
         return float(self.dial.get_attribute("aria-valuenow"))
 
     def image(self, number=0):

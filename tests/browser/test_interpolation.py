@@ -51,7 +51,7 @@ def at(panel, eta, high=1.25):
 
 
 def now(panel):
-    panel.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    panel.rest()
     return float(dial(panel).get_attribute("aria-valuenow"))
 
 

@@ -40,8 +40,9 @@ class Ladder(Stage):
         before = sum(len(LEVELS[n]) - 1 for n in (4, 2, 1)[: rung - 1])
         return self.find("button.kit-arc", view).nth(before + step)
 
-    def rest(self):
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    def choose(self, rung, step):
+        self.step(rung, step).click()
+        self.rest()
 
     def grey(self, selector, number=0):
         return self.find(f"{selector} canvas").nth(number).evaluate("canvas => colourAt(canvas, 0.5)[0]")
@@ -113,7 +114,7 @@ def lit(panel):
 def test_a_chosen_step_and_the_two_above_are_lit_and_compared(stage):
     panel = stage(ladder())
     assert lit(panel) == [[(1, 0)], [(0, 0), (0, 1)]]
-    panel.step(2, 1).click()
+    panel.choose(2, 1)
     assert lit(panel) == [[(2, 1)], [(1, 2), (1, 3)]] and panel.saved("at") == [[2, 1]]
     greys = [panel.grey(".kit-steps figure", number) for number in (0, 1, 2, 4, 5)]
     assert greys == [round(255 * value(n, t)) for n, t in [(4, 499), (4, 249), (4, -1), (2, 499), (2, -1)]]
@@ -129,14 +130,13 @@ def test_a_chosen_step_and_the_two_above_are_lit_and_compared(stage):
 
 def test_the_difference_is_what_it_says(stage):
     panel = stage(ladder())
-    panel.step(2, 1).click()
-    panel.rest()
+    panel.choose(2, 1)
     differs = round(255 * value(2, -1)) - round(255 * value(4, -1))
     assert abs(panel.grey(".kit-difference") - (127.5 + 8 / 2 * differs)) <= 1
     rms = panel.find(".kit-measures dd").all_inner_texts()
     before = abs(round(255 * value(2, 499)) - round(255 * value(4, 499))) / 255
     assert rms == [f"{abs(differs) / 255:.4f} RMS", f"{before:.4f} RMS"]
-    panel.step(2, 0).click()
+    panel.choose(2, 0)
     expect(panel.find(".kit-measures dd").last).to_have_text("the same noise")
 
 
@@ -177,12 +177,12 @@ def test_keys_go_along_a_rung_and_between_rungs(stage):
 def test_a_lesson_is_shown_where_there_is_one(stage):
     panel = stage(ladder())
     expect(panel.find(".kit-lesson h4")).to_have_text("No lesson was kept of this step")
-    panel.step(1, 2).click()
+    panel.choose(1, 2)
     expect(panel.find(".kit-lesson h4")).to_have_text("What the student was taught here, and what it says")
     assert panel.find(".kit-lesson figcaption span").last.inner_text() == "× 8; residual 0.0784"
     got = [panel.grey(".kit-lesson", number) for number in range(3)]
     assert got[:2] == [128, 148] and abs(got[2] - (127.5 + 8 / 2 * 20)) <= 1
-    panel.step(3, 0).click()
+    panel.choose(3, 0)
     assert panel.find(".kit-lesson figcaption span").last.inner_text() == "× 8; residual 0.00"
     assert panel.grey(".kit-lesson", 0) == 51 and abs(panel.grey(".kit-lesson", 2) - 127.5) <= 1
     without = stage(ladder(lessons=None))

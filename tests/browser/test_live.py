@@ -47,10 +47,6 @@ class Live(Stage):
         self.rest()
         return float(self.dial.get_attribute("aria-valuenow"))
 
-    def rest(self):
-        """Two frames."""
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
     @property
     def wanted(self):
         """The wishes sent to the kernel, oldest first."""

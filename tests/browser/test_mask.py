@@ -48,7 +48,7 @@ class Picker(Stage):
         self.page.wait_for_timeout(120)
 
     def now(self):
-        self.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.rest()
         return float(self.line.get_attribute("aria-valuenow"))
 
     def at(self, threshold):

@@ -181,10 +181,6 @@ def stepper(stage, *given, **settings):
     return stage(MatmulStepper(*(given or (A, B)), **settings), viewport={"width": 1000, "height": 900})
 
 
-def wait(panel):
-    panel.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def said(panel):
     return panel.find(".kit-formula").inner_text().replace("\xa0", " ")
 
@@ -193,7 +189,7 @@ def press(panel, *keys):
     panel.find("input[type=range]").focus()
     for key in keys:
         panel.page.keyboard.press(key)
-    wait(panel)
+    panel.rest()
 
 
 def middle(array, index, cell, left=18, top=18):
@@ -263,7 +259,7 @@ def test_the_result_grows_out_of_ghosts(stage):
 def test_thousands_of_cells_are_drawn_where_they_lie(stage):
     panel = stepper(stage, np.ones((6, 6, 9, 9)), einsum="abij->abij")
     panel.page.evaluate("kernel.set('step', 1458)")
-    wait(panel)
+    panel.rest()
     c = arrays(panel)[2]
     width, height = c.base.evaluate("canvas => [canvas.width, canvas.height]")
     side = ((width - 1 - 36 + 12) // 6 - 12) // 9
@@ -319,7 +315,7 @@ def test_keys_step_jump_and_end(stage):
         assert at() == wanted, keys
     for name, wanted in {"On by a unit": 3, "On by one": 4, "Back by one": 3, "Back by a unit": 0}.items():
         panel.page.get_by_role("button", name=name, exact=True).click()
-        wait(panel)
+        panel.rest()
         assert at() == wanted
 
 
@@ -327,7 +323,7 @@ def test_a_scrub_shows_what_numpy_has_after_so_many_terms_and_tells_the_kernel(s
     panel = stepper(stage, np.arange(1.0, 31).reshape(5, 6), np.arange(1.0, 43).reshape(6, 7), order="outer")
     slider = panel.find("input[type=range]")
     slider.evaluate("s => { s.value = 88; for (const type of ['input', 'change']) s.dispatchEvent(new Event(type)); }")
-    wait(panel)
+    panel.rest()
     a, b = np.arange(1.0, 31).reshape(5, 6), np.arange(1.0, 43).reshape(6, 7)
     i, j = divmod(87 % 35, 7)
     assert said(panel).endswith(f"= {short(a[i, :3] @ b[:3, j])} after 3 of 6 terms")
@@ -362,7 +358,7 @@ def test_pointing_at_cells_shows_what_they_are_made_of_and_go_into(stage):
     c.over.focus()
     for key in ("ArrowDown", "ArrowRight", "ArrowDown"):
         panel.page.keyboard.press(key)
-    wait(panel)
+    panel.rest()
     assert said(panel).startswith("c[1, 1] = 4·8 + 5·(−2) + (−6)·0.5 = 19")
 
 
@@ -469,7 +465,7 @@ def test_order_and_block_are_chosen_by_the_reader_and_by_the_kernel(stage):
     press(panel, "PageUp")
     assert panel.find(".kit-readings dd").first.inner_text() == "24 of 24"
     panel.page.evaluate("kernel.set('einsum', 'ij->ji'); kernel.set('step', 2)")
-    wait(panel)
+    panel.rest()
     assert panel.find("input[type=text]").input_value() == "ij->ji" and said(panel) == "c[0, 1] = 4"
 
 

@@ -58,20 +58,16 @@ def set_trait(panel, name, value):
     panel.page.evaluate("([name, value]) => kernel.set(name, value)", [name, value])
 
 
-def settle(panel):
-    panel.page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def path(panel, kind, number=-1):
     """The corners (n, 2) of a drawn line."""
-    settle(panel)
+    panel.rest()
     lines = panel.find(f".kit-{kind}").all()
     return np.array(re.findall(r"([\d.]+) ([\d.]+)", lines[number].get_attribute("d")), float)
 
 
 def labels(panel):
     """(value, height) of the numbers beside the curve."""
-    settle(panel)
+    panel.rest()
     texts = panel.find(".kit-losses text[text-anchor=end]").all()
     pairs = [
         (text.text_content().replace("−", "-").replace("·10^", "e"), float(text.get_attribute("y"))) for text in texts
@@ -183,7 +179,7 @@ def test_new_losses_are_drawn_as_they_come(stage):
 def test_the_time_left_is_said_as_people_say_it(stage, left, text):
     panel = stage(trained(("", 100, NOISY[:2]), running=True))
     set_trait(panel, "progress", dict(stage="", step=2, steps=100, loss=0.1, seconds=1, left=left))
-    settle(panel)
+    panel.rest()
     assert panel.reading("left") == text
 
 
@@ -328,7 +324,7 @@ def test_it_fits_any_width(stage, width, count):
     made = trained(("embedding", 50, NOISY[:50]), look=lambda state: np.stack([grey(40)] * count), running=True)
     panel = stage(made, viewport={"width": width, "height": 1200})
     panel.find(".kit-frame").last.wait_for()
-    settle(panel)
+    panel.rest()
     assert panel.page.evaluate("beyondTheEdge()") == []
 
 

@@ -63,7 +63,7 @@ class Array:
 
     def point(self, place):
         self.over.hover(position={"x": place[0], "y": place[1]})
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.panel.rest()
 
     def pixels(self, canvas, place, side=1):
         """The pixels around a place, (side, side, 4); through a copy, for reading slows a canvas."""
