@@ -166,13 +166,13 @@ class Tiles {
   }
 
   // Draw an array. `cellOf(index, written)` gives {text, fill, ghost, faint, alarm, none} of a cell, the text only if it
-  // is to be written, and does not keep the index; `colourOf(index)` only the colour, or null for none, where there is no
-  // room for more; `room` is the width there is;
+  // is to be written, and does not keep the index; `colours(into)` writes only the colours, as pixels in row-major order,
+  // 0 for none, where there is no room for more; `room` is the width there is;
   // `rowText(row)` stands beside the rows and `blockText` above them, instead of the lines that measure the axes. Those
   // have the colours and texts of `axes`, if it is given: {colour, text} of each; `fitted`: a fitCell of several arrays.
-  show({ shape, room, widest = 2, cellOf, colourOf, rowText, blockText, axes, fitted }) {
+  show({ shape, room, widest = 2, cellOf, colours, rowText, blockText, axes, fitted }) {
     const shown = rowText ? shape : shownShape(shape);
-    Object.assign(this, { shape, shown, cellOf, colourOf: colourOf ?? (index => this.#colourOf(index)), rowText, blockText, axes });
+    Object.assign(this, { shape, shown, cellOf, colours: colours ?? (into => this.#colours(into)), rowText, blockText, axes });
     this.left = rowText ? 50 : MARGIN * Math.floor(shape.length / 2);
     this.top = rowText ? MARGIN : MARGIN * Math.ceil(shape.length / 2);
     const { cell, written } = fitted ?? fitCell(shown, room - this.left - 1, widest);
@@ -268,49 +268,52 @@ class Tiles {
     return JSON.stringify([sized, shown, layout.cell, palette.ink, palette.scheme, texts]);
   }
 
+  // The image, and of each cell, in row-major order, its colour and [left, right, top, bottom] in pixels of the canvas.
   #mosaic(context, key) {
-    const { width, height } = this.base;
-    return { key, across: this.#places(0), down: this.#places(1), image: context.createImageData(width, height),
-      colours: new Uint32Array(product(this.shown)) };
+    const { layout, shown } = this, { width, height } = this.base, count = product(shown);
+    const inset = layout.cell[0] > 9 ? 1.5 : 0.5, corners = [this.left, this.top];
+    const places = new Uint16Array(4 * count);
+    let at = 0;
+    for (const index of indices(shown)) {
+      placeOf(layout, index).forEach((place, way) => {
+        for (const end of [inset, layout.cell[way] - inset]) {
+          places[at++] = Math.round((corners[way] + place + end) * devicePixelRatio);
+        }
+      });
+    }
+    return { key, places, image: context.createImageData(width, height),
+      colours: new Uint32Array(count), before: new Uint32Array(count) };
   }
 
   // The pixels of the cells whose colour is another than before; [x, y, width, height] of all that is so written, if any.
   #recolour() {
-    const { palette, shown, mosaic: { across, down, image, colours } } = this, { width } = image, index = shown.map(() => 0);
+    const { mosaic } = this, { image, places, before: colours, colours: before } = mosaic, { width } = image;
+    Object.assign(mosaic, { colours, before });
+    this.colours(colours);
     const pixels = new Uint32Array(image.data.buffer);
-    const set = ({ axes, at }) => { for (let i = 0; i < axes.length; i++) index[axes[i]] = at[i]; };
-    let cell = 0, left = Infinity, right = 0, top = Infinity, bottom = 0;
-    for (const row of down) {
-      set(row);
-      for (const column of across) {
-        set(column);
-        const named = this.colourOf(index), colour = named === null ? 0 : palette.pixel(named);
-        if (colour !== colours[cell]) {
-          colours[cell] = colour;
-          for (let y = row.from; y < row.to; y++) pixels.fill(colour, y * width + column.from, y * width + column.to);
-          [left, right] = [Math.min(left, column.from), Math.max(right, column.to)];
-          [top, bottom] = [Math.min(top, row.from), row.to];
-        }
-        cell += 1;
+    let left = Infinity, right = 0, top = Infinity, bottom = 0;
+    for (let cell = 0; cell < colours.length; cell++) {
+      const colour = colours[cell];
+      if (colour === before[cell]) continue;
+      const at = 4 * cell, [x, end, y, low] = [places[at], places[at + 1], places[at + 2], places[at + 3]];
+      for (let row = y; row < low; row++) {
+        for (let pixel = row * width + x; pixel < row * width + end; pixel++) pixels[pixel] = colour;
       }
+      left = Math.min(left, x);
+      right = Math.max(right, end);
+      top = Math.min(top, y);
+      bottom = Math.max(bottom, low);
     }
     return bottom ? [left, top, right - left, bottom - top] : null;
   }
 
-  #colourOf(index) {
-    const { fill, ghost } = this.cellOf(index, false);
-    return fill ?? (ghost ? this.palette.cell : this.palette.dense);
-  }
-
-  // Where the cells begin and end in pixels of the canvas, across or down, with the indices of the axes that go that way.
-  #places(way) {
-    const { layout, shown } = this, side = layout.cell[way], inset = layout.cell[0] > 9 ? 1.5 : 0.5;
-    const axes = shown.map((_, axis) => axis).filter(axis => wayOf(layout, axis) === way);
-    const pixel = place => Math.round(((way ? this.top : this.left) + place) * devicePixelRatio);
-    return [...indices(axes.map(axis => shown[axis]))].map(at => {
-      const place = axes.reduce((sum, axis, i) => sum + at[i] * layout.steps[axis], 0);
-      return { axes, at, from: pixel(place + inset), to: pixel(place + side - inset) };
-    });
+  #colours(into) {
+    const { palette } = this;
+    let at = 0;
+    for (const index of indices(this.shown)) {
+      const { fill, ghost } = this.cellOf(index, false);
+      into[at++] = palette.pixel(fill ?? (ghost ? palette.cell : palette.dense));
+    }
   }
 
   // Beside each row its text, above the first block the length of one.

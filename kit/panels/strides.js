@@ -464,6 +464,43 @@ class StorageViewer {
 
   #tint(cell) { return this.palette.tint((cell - this.now.storage.first) / Math.max(1, this.now.storage.values.length)); }
 
+  // The pixels of the cells that were sent, made once for a storage and a scheme of colours.
+  #hues() {
+    const { palette, now: { storage } } = this, { values, first, scheme } = storage;
+    if (scheme !== palette.scheme) {
+      storage.hues = Uint32Array.from(values, (_, at) => palette.pixel(this.#tint(first + at)));
+      storage.scheme = palette.scheme;
+    }
+    return storage.hues;
+  }
+
+  // The colours of the view's cells, and of the storage's, place by place; kept plain, for a slider waits for them.
+  #coloursRead(into) {
+    const { palette, order, now: { view, storage } } = this, hues = this.#hues(), start = view.offset - storage.first;
+    const [alarm, unsent] = [palette.alarm, palette.cell].map(colour => palette.pixel(colour));
+    for (let at = 0; at < into.length; at++) {
+      const sent = order[at] + start;
+      into[at] = sent >= 0 && sent < hues.length ? hues[sent] : this.#isOutside(order[at] + view.offset) ? alarm : unsent;
+    }
+  }
+
+  #coloursStored(into) {
+    const { palette, touched, across, per, now: { storage } } = this, hues = this.#hues();
+    const [alarm, unread] = [palette.alarm, palette.cell].map(colour => palette.pixel(colour));
+    const lines = into.length / (across * per);
+    let at = 0;
+    for (let column = 0; column < across; column++) {
+      for (let row = 0; row < lines; row++) {
+        const start = this.#cellAt([column, row, 0]);
+        for (let cell = start; cell < start + per; cell++) {
+          const sent = cell - storage.first;
+          if (sent >= 0 && sent < hues.length) into[at++] = touched[sent] ? hues[sent] : unread;
+          else into[at++] = this.#isOutside(cell) && this.isRead(cell) ? alarm : 0;
+        }
+      }
+    }
+  }
+
   #widest() {
     const { storage } = this.now;
     return storage.widest ??= Math.max(1, ...storage.values.slice(0, 400).map(text => numberText(text).length));
@@ -478,11 +515,7 @@ class StorageViewer {
       const cell = cellOf(view, index);
       if (this.#isOutside(cell)) return { alarm: true, text: "?" };
       return this.#isSent(cell) ? { text: this.#valueAt(cell), fill: this.#tint(cell) } : { text: "·", faint: true };
-    }, colourOf: index => {
-      const cell = cellOf(view, index);
-      if (this.#isSent(cell)) return this.#tint(cell);
-      return this.#isOutside(cell) ? this.palette.alarm : this.palette.cell;
-    } });
+    }, colours: into => this.#coloursRead(into) });
   }
 
   // Cache lines: one to a row, several side by side when there are many; cells lie where their addresses put them.
@@ -510,11 +543,7 @@ class StorageViewer {
         if (this.#isOutside(cell)) return read ? { alarm: true, text: "?" } : { none: true };
         if (!this.#isSent(cell)) return { none: true };
         return { text: this.#valueAt(cell), fill: read ? this.#tint(cell) : undefined, faint: !read };
-      }, colourOf: place => {
-        const cell = this.#cellAt(place);
-        if (this.#isSent(cell)) return this.isRead(cell) ? this.#tint(cell) : this.palette.cell;
-        return this.#isOutside(cell) && this.isRead(cell) ? this.palette.alarm : null;
-      } });
+      }, colours: into => this.#coloursStored(into) });
   }
 
   #cellAt([column, row, at]) { return (this.firstLine + row * this.across + column) * this.per + at - this.lead; }

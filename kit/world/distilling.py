@@ -35,26 +35,33 @@ from kit.world.students import Student, hearing
 GUIDANCE = (1.0, 2.0, 4.0, 7.5)  # the w that students are measured at
 
 
-def halving(steps):
-    """As the paper anneals: from a constant rate down a line, without an average of the weights."""
-    return Plan(steps, lr=3e-4, warmup=0.02, decay=0, average=0, every=100, precision="bf16", fall="line")
+def halving(steps, lr):
+    """As the paper anneals: from a rate down a line, without an average of the weights."""
+    return Plan(steps, lr, warmup=0.02, decay=0, average=0, every=100, precision="bf16", fall="line")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long each stage trains; batches are shared among processes. The defaults made the committed students."""
+    """How long each stage trains; batches are shared among processes."""
 
-    batch: int = 16
+    batch: int = 32
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    velocity: Plan = Plan(steps=250, lr=4e-4, average=0.98, every=100, precision="bf16")
-    guided: Plan = Plan(steps=700, lr=4e-4, average=0.99, every=100, precision="bf16")
+    velocity: Plan = Plan(steps=1200, lr=4e-4, every=100, precision="bf16")
+    guided: Plan = Plan(steps=4000, lr=4e-4, every=100, precision="bf16")
     first: int = 32  # steps of the guided network, before any halving
-    halvings: tuple[Plan, ...] = (halving(150), halving(250), halving(450), halving(700), halving(900))
+    halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
+        halving(400, 1e-4),
+        halving(700, 1e-4),
+        halving(1000, 1.5e-4),
+        halving(1800, 2e-4),
+        halving(2500, 2e-4),
+    )
     shipped: tuple[int, ...] = (8, 4, 2, 1)
-    encoder: Plan = halving(250)  # of as many steps as the first that is shipped
+    encoder: Plan = halving(800, 2e-4)  # of as many steps as the first that is shipped
     rank: int = 32  # of the encoder's changes
-    latents: int = 8000
+    latents: int = 40_000  # as the U-Net's own training
     prompts: int = 100  # held out, to measure the finished students
+    exact: int = 64  # steps of the teacher's own, that they are measured against
 
 
 class Velocity(nn.Module):
@@ -149,8 +156,8 @@ def _trainable(unet):
 
 
 @torch.inference_mode()
-def errors(teacher: World, networks, n: int, steps: int = 64) -> dict:
-    """steps -> {w: the mean squared error of latents}, against the teacher's guided DDIM of 64 steps.
+def errors(teacher: World, networks, n: int, exact: int) -> dict:
+    """steps -> {w: the mean squared error of latents}, against the teacher's guided DDIM of `exact` steps.
 
     networks: steps -> `Distilled`. n: held-out prompts, each with a seed of its own.
     """
@@ -160,7 +167,7 @@ def errors(teacher: World, networks, n: int, steps: int = 64) -> dict:
     table = {steps: {} for steps in networks}
     for w in GUIDANCE:
         predict = guided(teacher.predict, empty, w)
-        times = discrete(teacher.schedule, steps).times.flip(0)[:-1]
+        times = discrete(teacher.schedule, exact).times.flip(0)[:-1]
         wanted = ddim.sample(predict, teacher.schedule, z, times, cond)
         for student, network in networks.items():
             table[student][w] = round((network.sample(z, cond, w) - wanted).square().mean().item(), 5)
@@ -172,26 +179,28 @@ def make_students(recipe: Recipe, work: Path, out: Path, replace_better: bool = 
 
     Raises FileExistsError, leaving `out` as it was and the new students in `work`, when `out` holds students nearer to
     the teacher and `replace_better` is not given."""
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())  # before the teacher, for it chooses the process's GPU
     teacher = World(WEIGHTS)
     staged = work / "students" / "finished"
     curves, made, first = {}, {}, int(os.environ.get("RANK", 0)) == 0
     for name, made[name], curves[name] in distilled(recipe, work, teacher):
         if first and name in map(str, recipe.shipped):
             students.save(made[name], recipe.guidance, staged / f"{name}.safetensors")
-    Accelerator(cpu=not torch.cuda.is_available()).wait_for_everyone()
+    accelerator.wait_for_everyone()
     networks = {steps: students.load(teacher.unet, steps, staged) for steps in recipe.shipped}
     down = networks[recipe.shipped[0]]
     up, curves["encoder"] = encoder(recipe, work, teacher, made["guided"], down)
     if not first:
         return None
     students.save(up, (1.0, 1.0), staged / "encoder.safetensors", base=down.network)
+    measured = errors(teacher, networks, recipe.prompts, recipe.exact)
     card = {
         "recipe": asdict(recipe),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "machine": world.machine(),
         "hours": {name: round(hours(work / "students" / f"{name}.safetensors"), 3) for name in ("velocity", *curves)},
         "losses": {name: world.thin(losses) for name, losses in curves.items()},
-        "measured": {str(steps): row for steps, row in errors(teacher, networks, recipe.prompts).items()},
+        "measured": {str(steps): row for steps, row in measured.items()},
         "files": world.checksums(staged),
     }
     with atomic(staged / "card.json") as path:

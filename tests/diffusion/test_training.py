@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from kit.diffusion import training
 from kit.diffusion.training import Plan, Run, atomic, hours, progress, train
 
 QUIET = {"report": lambda step, loss: None}
@@ -197,15 +198,23 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(tmp_pa
     assert path.exists() and not list(tmp_path.glob(".*"))
 
 
-def test_runs_of_either_precision_follow_each_other():
-    """bf16 keeps 8 bits: the same run ends near, but not on, the float32 one."""
+@pytest.mark.parametrize("computed", [True, False])
+def test_runs_of_either_precision_follow_each_other(monkeypatch, computed):
+    """bf16 keeps 8 bits: the same run ends near, but not on, the float32 one; where no device computes so, on it."""
+    monkeypatch.setattr(training, "computes_bf16", lambda device: computed)
     ends = []
     for precision in ("bf16", "float32", "bf16"):
         model = Line()
         train(model, batch, Plan(steps=100, lr=0.05, decay=0, precision=precision), **QUIET)
         ends.append(torch.cat([p.flatten() for p in weights(model)]))
     assert torch.equal(ends[0], ends[2])
-    assert 0 < (ends[0] - ends[1]).abs().max() < 0.05
+    apart = (ends[0] - ends[1]).abs().max()
+    assert 0 < apart < 0.05 if computed else apart == 0
+
+
+def test_a_processor_computes_bf16_where_its_instructions_do():
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    assert training.computes_bf16(torch.device("cpu")) == any(name in flags for name in ("avx512_bf16", "amx_tile"))
 
 
 def test_a_run_has_gradients_where_they_are_switched_off():

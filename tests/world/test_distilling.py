@@ -19,7 +19,7 @@ from kit.world.distilling import Recipe, make_students
 SHORT = Plan(steps=3, lr=1e-3, every=2)
 TINY = Recipe(
     batch=2, velocity=SHORT, guided=SHORT, first=4, halvings=(SHORT, SHORT), shipped=(2, 1), latents=8, prompts=1,
-    encoder=SHORT, rank=2,
+    exact=4, encoder=SHORT, rank=2,
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_errors_are_zero_for_a_student_that_is_its_teacher():
         64: students.Distilled(Itself(), levels, (1, 8)),
         1: students.Distilled(Itself(), distilling.discrete(teacher.schedule, 1), (1, 8)),
     }
-    table = distilling.errors(teacher, networks, 1)
+    table = distilling.errors(teacher, networks, 1, 64)
     assert max(table[64].values()) < 1e-5 and min(table[1].values()) > 0.05
 
 
