@@ -340,7 +340,9 @@ class StorageViewer {
     this.facts = element("dl", { className: "kit-facts" });
     this.viewed = new Tiles(this.palette, "View", (index, event) => this.#point({ index }, event), signal);
     this.stored = new Tiles(this.palette, "Storage", (place, event) => this.#point({ place }, event), signal);
-    this.viewCaption = element("figcaption", {});
+    this.viewCode = element("code", {});
+    this.viewShape = element("span", {});
+    this.viewCaption = element("figcaption", {}, "view ", this.viewCode, this.viewShape);
     this.storedCaption = element("figcaption", {});
     this.formula = element("p", { className: "kit-formula", role: "status", "aria-live": "polite" });
     this.hint = element("span", { className: "kit-hint" },
@@ -422,8 +424,9 @@ class StorageViewer {
 
   // The cells read, counted from the offset, in the order of the places and as a set: the same wherever the view begins.
   #order({ shape, strides }) {
-    const shown = shownShape(shape), laid = `${shown} by ${strides}`, order = new Float64Array(product(shown));
+    const shown = shownShape(shape), laid = `${shown} by ${strides}`;
     if (laid === this.laid) return;
+    const order = new Float64Array(product(shown));
     let at = 0;
     const walk = (axis, cell) => {
       if (axis === shown.length) { order[at++] = cell; return; }
@@ -509,7 +512,8 @@ class StorageViewer {
   #drawView(room) {
     const { view, code } = this.now, shown = shownShape(view.shape);
     const cut = product(shown) < product(view.shape) ? `, drawn up to ${shapeText(shown)}` : "";
-    this.viewCaption.replaceChildren("view ", element("code", {}, code.length > 60 ? "t…" : code), ` ${shapeText(view.shape)}${cut}`);
+    say(this.viewCode, code.length > 60 ? "t…" : code);
+    say(this.viewShape, ` ${shapeText(view.shape)}${cut}`);
     place(this.viewed.over, { "aria-label": `View, shape ${view.shape.join(" by ")}; arrow keys go from cell to cell` });
     this.viewed.show({ shape: view.shape, room, widest: this.#widest(), cellOf: index => {
       const cell = cellOf(view, index);
@@ -612,12 +616,11 @@ class StrideViewer extends StorageViewer {
     super(model, root, signal);
     this.red = false;
     this.save = throttle(() => model.save_changes(), 50);  // for a key held down on a slider
-    this.redraw = debounceFrame(() => this.draw());
+    this.redraw = debounceFrame(() => { this.#tell(); this.draw(); });
     signal.addEventListener("abort", () => { this.save.cancel(); this.redraw.cancel(); });
     this.#build();
-    const judge = () => { this.#judge(); this.redraw(); };
     const moved = () => { this.whole = null; this.#change(); };
-    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", judge], ["change:_storage", moved]]) {
+    for (const [name, hear] of [["change:ops", () => this.#change()], ["change:_verdict", this.redraw], ["change:_storage", moved]]) {
       model.on(name, hear);
       signal.addEventListener("abort", () => model.off(name, hear));
     }
@@ -672,11 +675,15 @@ class StrideViewer extends StorageViewer {
         break;
       }
     }
+    this.redraw();
+  }
+
+  // All that is said of the operations, in the frame that draws the view: the page is laid out but once for both.
+  #tell() {
     this.#judge();
     this.#sliders();
     say(this.code, this.steps.at(-1).code);
     this.undo.disabled = this.reset.disabled = !this.ops.length;
-    this.redraw();
   }
 
   // The storage of a copy: what each of its cells holds, as far as that is known.
