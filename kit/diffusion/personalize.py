@@ -142,7 +142,7 @@ class _Inversion(nn.Module):
 
 
 class _WithPrior(nn.Module):
-    """2208.12242, Eq. 2, both of its terms from one call of the network."""
+    """2208.12242, Eq. 2, both of its terms from one call of the network; a weight of 0 leaves the second out."""
 
     def __init__(self, network, denoising, cond, prior_cond, prior_weight):
         super().__init__()
@@ -150,6 +150,8 @@ class _WithPrior(nn.Module):
         self.cond, self.prior_cond, self.prior_weight = cond.detach(), prior_cond.detach(), prior_weight
 
     def forward(self, x0, t, eps, prior_x0, prior_t, prior_eps):
+        if not self.prior_weight:
+            return self.denoising.errors(self.network, x0, t, eps, self.cond.expand(len(x0), -1, -1)).mean()
         n, pairs = len(x0), ((x0, prior_x0), (t, prior_t), (eps, prior_eps))
         both = [torch.cat(pair) for pair in pairs]
         cond = torch.cat([self.cond.expand(n, -1, -1), self.prior_cond.expand(len(prior_x0), -1, -1)])

@@ -16,6 +16,7 @@ from kit.panels import BroadcastVisualizer, MatmulStepper, StorageView, StrideVi
 from tests.arrays.test_broadcast import PAIRS, SHAPES
 from tests.arrays.test_strides import drawn, start
 from tests.browser.pages import opened
+from tests.browser.stage import pixels
 from tests.browser.tiles import WANDER, arrays, processor_time, taker
 
 pytestmark = pytest.mark.browser
@@ -686,10 +687,7 @@ def test_of_ten_thousand_cells_a_view_that_follows_shows_what_a_new_one_does(sta
 
 def colours(array):
     """{colour: how many pixels have it} of an array's cells and margins."""
-    read = """canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
-      copy.drawImage(canvas, 0, 0);
-      return [...new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer)]; }"""
-    return Counter(array.base.evaluate(read))
+    return Counter(pixels(array.base).view(np.uint32).flatten().tolist())
 
 
 def test_thousands_of_cells_have_the_colours_of_few(stage):

@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from kit.panels import NoiseScrubber
 from tests.browser.pages import opened
+from tests.browser.stage import pixels
 from tests.browser.test_export import Exported
 from tests.browser.test_noise import luminance
 
@@ -20,10 +21,6 @@ COSINE = np.cos(np.linspace(0.05, 1.55, T)) ** 2
 LINEAR = np.cumprod(1 - np.linspace(0.001, 0.1, T))
 WHOLE = np.linspace(1, 0, T)  # from no noise to no signal
 SCHEDULES = {"cosine": COSINE, "linear": LINEAR, "whole": WHOLE}
-PIXELS = """canvas => { const { width, height } = canvas;
-  const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  copy.drawImage(canvas, 0, 0);
-  return { width, height, data: [...copy.getImageData(0, 0, width, height).data] }; }"""
 
 
 def forward(schedules=SCHEDULES, x0=X0, eps=EPS, **settings):
@@ -41,10 +38,9 @@ def log_snr(alpha_bar):
         return np.log(alpha_bar) - np.log1p(-alpha_bar)
 
 
-def pixels(panel, number=0):
+def shown(panel, number=0):
     """What a canvas shows, bytes (3, h, w)."""
-    got = panel.find(".kit-frame canvas").nth(number).evaluate(PIXELS)
-    array = np.array(got["data"], dtype=float).reshape(got["height"], got["width"], 4)
+    array = pixels(panel.find(".kit-frame canvas").nth(number)).astype(float)
     assert (array[..., 3] == 255).all()
     return np.moveaxis(array[..., :3], -1, 0)
 
@@ -52,7 +48,7 @@ def pixels(panel, number=0):
 def assert_shows(panel, seen, number=0):
     """The canvas shows (3, h, w) in [0, 1], each value rounded to the nearest byte."""
     panel.page.wait_for_timeout(60)
-    difference = np.abs(pixels(panel, number) - 255 * np.clip(seen, 0, 1))
+    difference = np.abs(shown(panel, number) - 255 * np.clip(seen, 0, 1))
     assert difference.max() <= 0.5 + 1e-4
 
 
@@ -117,7 +113,7 @@ def test_where_there_is_no_room_each_pixel_shown_is_the_mean_of_x_t_over_its_are
     for room in (640, 700):
         panel.page.set_viewport_size({"width": room, "height": 800})
         panel.page.wait_for_timeout(100)
-        height, width = pixels(panel).shape[1:]
+        height, width = shown(panel).shape[1:]
         assert 100 < width < 200 and height == round(1.5 * width)
         for number, schedule in enumerate(SCHEDULES.values()):
             mean = overlap(300, height) @ x_t(schedule[50], x0, eps) @ overlap(200, width).T

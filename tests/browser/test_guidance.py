@@ -13,7 +13,7 @@ from kit.panels._panel import source
 from kit.panels._pictures import as_picture, encode
 from kit.panels.guidance import VARIANTS
 from tests.browser.pages import opened
-from tests.browser.stage import Stage
+from tests.browser.stage import Stage, pixels
 from tests.browser.test_noise import luminance
 
 pytestmark = pytest.mark.browser
@@ -55,10 +55,7 @@ class Slider(Stage):
 
     def image(self, number=0):
         """The bytes of a figure's canvas, (h, w, 3)."""
-        read = """canvas => { const { width: w, height: h } = canvas, copy = new OffscreenCanvas(w, h).getContext("2d");
-          copy.drawImage(canvas, 0, 0); return [w, h, ...copy.getImageData(0, 0, w, h).data]; }"""
-        w, h, *data = self.find(".kit-frame canvas").nth(number).evaluate(read)
-        return np.array(data).reshape(h, w, 4)[..., :3]
+        return pixels(self.find(".kit-frame canvas").nth(number))[..., :3].astype(int)
 
     def previews(self, negative=False):
         """Wait until a preview is what Python says it is, within a grey level."""

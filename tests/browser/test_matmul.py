@@ -14,6 +14,7 @@ from kit.panels import MatmulStepper
 from tests.arrays.test_einsum import REFUSED, TAKEN
 from tests.arrays.test_einsum import drawn as drawn_text
 from tests.browser.pages import opened
+from tests.browser.stage import pixels
 from tests.browser.tiles import arrays, taker
 
 pytestmark = pytest.mark.browser
@@ -267,12 +268,7 @@ def test_thousands_of_cells_are_drawn_where_they_lie(stage):
     for index in np.ndindex(6, 6, 9, 9):
         y, x = (36 + (9 * side + 12) * outer + side * inner for outer, inner in zip(index[:2], index[2:], strict=True))
         picture[y + 1 : y + side, x + 1 : x + side] = 1 if index[0] < 3 else 2
-    pixels = c.base.evaluate(
-        """canvas => { const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
-          copy.drawImage(canvas, 0, 0);
-          return [...new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer)]; }"""
-    )
-    found = np.array(pixels).reshape(height, width)[36:, 36:]
+    found = pixels(c.base).view(np.uint32)[36:, 36:, 0]
     wanted = picture[36:, 36:]
     assert [len(set(found[wanted == kind].tolist())) for kind in (0, 1, 2)] == [1, 1, 1]
     assert len(set(found[wanted > 0].tolist())) == 2 and (found[wanted == 0] == 0).all()

@@ -1,12 +1,14 @@
 """Arrays of cells in the browser: rules of a panel's module, cells where they are pointed at, the time they take."""
 
 import json
+import math
 from contextlib import contextmanager
 
 import numpy as np
 
 from kit.panels._panel import source
 from tests.browser.pages import opened
+from tests.browser.stage import pixels
 
 
 @contextmanager
@@ -39,7 +41,7 @@ class Array:
     def said(self):
         return self.panel.find(".kit-formula").first.inner_text()
 
-    def cells(self, step=12):
+    def cells(self, step=18):
         """{text of the formula: the middle of the points at which it is said}, in the order of pointing."""
         self.over.scroll_into_view_if_needed()
         found = self.over.evaluate(
@@ -66,15 +68,8 @@ class Array:
         self.panel.rest()
 
     def pixels(self, canvas, place, side=1):
-        """The pixels around a place, (side, side, 4); through a copy, for reading slows a canvas."""
-        read = canvas.evaluate(
-            """(canvas, [x, y, side]) => {
-              const copy = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
-              copy.drawImage(canvas, -Math.floor(x - side / 2), -Math.floor(y - side / 2));
-              return [...copy.getImageData(0, 0, side, side).data]; }""",
-            [*place, side],
-        )
-        return np.array(read).reshape(side, side, 4)
+        """The pixels around a place, (side, side, 4)."""
+        return pixels(canvas, *(math.floor(at - side / 2) for at in place), side, side).astype(int)
 
     def lit(self, place):
         """How strongly a place is marked, from 0 to 255."""
@@ -82,7 +77,7 @@ class Array:
 
     def alarms(self):
         """How many pixels have the colour of an alarm."""
-        red, green, blue, _ = np.moveaxis(self.pixels(self.base, (250, 250), 500).astype(int), -1, 0)
+        red, green, blue, _ = np.moveaxis(self.pixels(self.base, (250, 250), 500), -1, 0)
         return int(((red > 150) & (green < 60) & (blue < 60)).sum())
 
     def is_solid(self, place):
