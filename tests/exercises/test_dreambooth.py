@@ -103,13 +103,13 @@ WRONG = [
 
 
 def test_the_kits_objective_is_the_exercises_loss():
-    """The network says what the exercise's `said` is, whatever it is shown."""
+    """The network says the exercise's `said`, of as many pictures as it is shown."""
     for given in EXERCISES["dreambooth_loss"].inputs():
         said, eps, n, weight = given.values()
         m, t = len(said) - n, torch.arange(len(said))
         cond = torch.zeros(1, 1, 1)
         objective = personalize._WithPrior(
-            lambda x, t, cond, said=said: said, Denoising(Schedule.stable_diffusion()), cond, cond + 1, weight
+            lambda x, t, cond, said=said: said[: len(x)], Denoising(Schedule.stable_diffusion()), cond, cond + 1, weight
         )
         x0 = torch.zeros_like(eps)
         got = objective(x0[:n], t[:n], eps[:n], x0[:m], t[n:], eps[n:])
