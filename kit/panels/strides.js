@@ -678,7 +678,7 @@ class StrideViewer extends StorageViewer {
     this.redraw();
   }
 
-  // All that is said of the operations, in the frame that draws the view: the page is laid out but once for both.
+  // All that is said of the operations, in the frame that draws the view, so that the page is laid out once for both.
   #tell() {
     this.#judge();
     this.#sliders();
