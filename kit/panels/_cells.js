@@ -468,7 +468,9 @@ function numberText(value) {
   return text.replace("Infinity", "∞").replaceAll("-", "−");
 }
 
-const countText = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+const grouped = new Intl.NumberFormat("en");  // one for all: toLocaleString makes its own every time
+
+const countText = (count, word) => `${grouped.format(count)} ${word}${count === 1 ? "" : "s"}`;
 
 function bytesText(bytes) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -160,8 +160,9 @@ class Tiling {
   }
 
   finishedAfter(steps) {
-    const done = this.doneAfter(steps);
-    return this.cells.sequence.reduce((count, _, place) => count + (done(place) === this.perCell), 0);
+    if (steps >= this.length) return this.cells.sequence.length;
+    const { cells, terms, perCell } = this, { cellBlock, termBlock, cell } = this.at(steps), from = cells.starts[cellBlock];
+    return terms.starts[termBlock + 1] === perCell ? cell : from;
   }
 
   // The steps done when the pair of blocks of a step is finished, and when it began.
@@ -469,7 +470,7 @@ class MatmulView {
     this.loops.textContent = { rows: inner, outer: loop(summed) + loop(result),
       blocks: loop(result, "₀") + loop(summed, "₀") + inner }[order] + body;
     const cut = [...drawn].filter(([letter, size]) => size < sizes.get(letter))
-      .map(([letter, size]) => `${size} of ${sizes.get(letter).toLocaleString("en")} of ${letter}`);
+      .map(([letter, size]) => `${size} of ${grouped.format(sizes.get(letter))} of ${letter}`);
     const notes = [];
     if (refused) {
       const shapes = this.operands.map(({ name, shape }) => `${name} ${shapeText(shape)}`).join(", ");
@@ -536,7 +537,8 @@ class MatmulView {
         text: `${letter} = ${shape[axis]}${shape[axis] < array.whole[axis] ? " …" : ""}` }));
       const cellOf = i < 2 ? (index, written) => ({ text: written && cellText(array.number(index)) })
         : (index, written) => this.#cell(index, written);
-      this.tiles[i].show({ shape, room, widest, axes, fitted, cellOf });
+      const colours = i < 2 ? undefined : into => this.#colours(into);
+      this.tiles[i].show({ shape, room, widest, axes, fitted, cellOf, colours });
     });
     this.#paint();
   }
@@ -554,7 +556,7 @@ class MatmulView {
 
   // How far the cells of the result are at this step.
   #reach() {
-    const { step, tiling } = this, number = count => count.toLocaleString("en");
+    const { step, tiling } = this, number = count => grouped.format(count);
     this.drawnStep = step;
     this.done = tiling.doneAfter(step);
     say(this.count, `${number(step)} of ${number(tiling.length)}`);
@@ -573,6 +575,16 @@ class MatmulView {
     const { perCell } = this.tiling, place = this.tiling.places[ravel(index, this.tiling.shape)], done = this.done(place);
     if (!done && perCell) return { ghost: true };
     return { text: written && cellText(this.#sum(place, done)), fill: done < perCell ? this.palette.tint(0.1) : undefined };
+  }
+
+  // The colours of the result's cells as `#cell` has them; kept plain, for a slider waits for them.
+  #colours(into) {
+    const { palette, tiling: { perCell, places } } = this;
+    const ghost = palette.pixel(palette.cell), pale = palette.pixel(palette.tint(0.1)), full = palette.pixel(palette.dense);
+    for (let cell = 0; cell < into.length; cell++) {
+      const done = this.done(places[cell]);
+      into[cell] = done === perCell ? full : done ? pale : ghost;
+    }
   }
 
   #sum(place, done) { return this.sums[place * (this.tiling.perCell + 1) + done]; }

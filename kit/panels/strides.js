@@ -535,7 +535,7 @@ class StorageViewer {
     const across = Math.max(1, Math.min(Math.ceil(lines / 20), Math.floor((room - 80) / (per * 6 + 12))));
     this.per = per;
     this.across = across;
-    const more = storage.size > storage.values.length ? `, ${storage.values.length.toLocaleString("en")} of them drawn` : "";
+    const more = storage.size > storage.values.length ? `, ${grouped.format(storage.values.length)} of them drawn` : "";
     say(this.storedCaption,
       `storage of ${countText(storage.size, "cell")}${more}; ${across > 1 ? "each block" : "each row"} one cache line`);
     const addressOf = line => `+${(line * per - this.lead) * itemsize}`;
@@ -897,7 +897,7 @@ class LoopViewer {
     for (const { order, button, count } of this.orders) {
       const lines = linesRead(matmulReads(order, SIZE, BLOCK), SIZE, ITEM);
       const missed = missesOf(lines, this.capacity);
-      count.textContent = ` ${missed.filter(Boolean).length.toLocaleString("en")} misses`;
+      count.textContent = ` ${grouped.format(missed.filter(Boolean).length)} misses`;
       button.setAttribute("aria-pressed", String(order === this.order));
       if (order === this.order) Object.assign(this, { missed, read: matmulReads(order, SIZE, BLOCK), line: lines });
     }
@@ -919,9 +919,9 @@ class LoopViewer {
       } });
       tiles.mark(i === matrix ? [[[row, column]], true] : [[], true]);
     });
-    const until = missed.slice(0, at + 1).filter(Boolean).length, [now, all] = [at + 1, line.length].map(n => n.toLocaleString("en"));
+    const until = missed.slice(0, at + 1).filter(Boolean).length, [now, all] = [at + 1, line.length].map(n => grouped.format(n));
     this.said.textContent = `read ${now} of ${all}: ${"ABC"[matrix]}[${row}, ${column}], ` +
-      `${missed[at] ? "a miss" : "in the cache"}; ${until.toLocaleString("en")} misses so far`;
+      `${missed[at] ? "a miss" : "in the cache"}; ${grouped.format(until)} misses so far`;
     panel.clock.painted();
   }
 }
