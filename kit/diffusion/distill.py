@@ -160,7 +160,7 @@ class Matching(nn.Module):
     """2210.03142, stage 1: forward(x0, i, eps, cond, w) is the weighted error of one network against the guided two.
 
     teacher: a `predict(z, t, cond) -> eps` per half of the guidance, the same for both. uncond (1, L, d).
-    i: (n,) levels from 1. w: (n,).
+    i: (n,) levels from 1. w: (k n,), each latent under k of them: the teacher is affine in w and called once for all.
     """
 
     def __init__(self, student, teacher, levels, uncond, kind="truncated_snr"):
@@ -174,15 +174,22 @@ class Matching(nn.Module):
         # In full precision: x0 = (z - sigma eps) / alpha magnifies what eps is rounded by, at the last level 15 times.
         with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
             wanted = self.guided(z, i, cond, w)
+        z, i, cond, ab = (_tiled(x, len(w)) for x in (z, i, cond, ab))
         error = (said(self.student, self.levels, z, i, cond, w) - wanted).square().flatten(1).mean(1)
         return (weight(ab, self.kind).to(error) * error).mean()
 
     def guided(self, z, i, cond, w):
-        """x0 (n, c, h, w) of the guided prediction u + w (c - u), from one call of the teacher."""
+        """x0 (k n, c, h, w) of the guided prediction u + w (c - u), from one call of the teacher."""
         t, ab = self.levels.times[i], self.levels.alpha_bar[i]
         both = torch.cat([self.uncond.expand_as(cond), cond])
-        u, c = self.teacher(torch.cat([z, z]), torch.cat([t, t]), both).chunk(2)
-        return (z - _root(1 - ab, z) * (u + shaped(w, z) * (c - u))) / _root(ab, z)
+        eps = self.teacher(torch.cat([z, z]), torch.cat([t, t]), both)
+        u, c = ((z - _root(1 - ab, z) * half) / _root(ab, z) for half in eps.chunk(2))
+        return _tiled(u, len(w)) + shaped(w, z) * _tiled(c - u, len(w))
+
+
+def _tiled(x, n):
+    """x (m, ...), n / m times over: (n, ...)."""
+    return x.repeat(n // len(x), *[1] * (x.ndim - 1))
 
 
 # Samplers

@@ -78,6 +78,9 @@ function stepped(layout, index, way, by) {
   return index;
 }
 
+// Around a node of a fixed size, so that what changes in it lays out nothing outside.
+const inPlace = node => element("span", { className: "kit-place" }, node);
+
 // The colours of the page for a canvas, read again when the theme changes.
 class Palette {
   static NAMES = ["ink", "muted", "line", "soft", "bg", "accent", "alarm", "cell", "dense",

@@ -12,7 +12,8 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// Attributes and text are written only where they change, or each move would lay out all of the panel.
+// Attributes and text are written only where they change, or each move would lay out all of the panel; and into the text
+// node that is there, for of a new one Chromium composes all layers of the page again.
 function place(node, attributes) {
   node.placed ??= {};
   for (const [name, value] of Object.entries(attributes)) {
@@ -21,8 +22,31 @@ function place(node, attributes) {
 }
 
 function say(node, text) {
-  if (node.said !== text) node.textContent = node.said = text;
+  if (node.said === text) return;
+  const [only, more] = node.childNodes;
+  if (only?.nodeType === Node.TEXT_NODE && !more) only.data = text;
+  else node.textContent = text;
+  node.said = text;
 }
+
+// As replaceChildren, for what is said anew at every move: where the children are built like the old ones, only their
+// texts are exchanged.
+function rewrite(node, ...children) {
+  const fresh = new DocumentFragment();
+  fresh.append(...children);
+  if (!alike(node, fresh)) return node.replaceChildren(fresh);
+  const texts = textsIn(fresh);
+  textsIn(node).forEach((text, i) => { if (text.data !== texts[i].data) text.data = texts[i].data; });
+}
+
+// Whether the children of two nodes are the same elements, with texts at the same places.
+function alike(old, fresh) {
+  const [a, b] = [old.childNodes, fresh.childNodes];
+  return a.length === b.length && [...a].every((child, i) => child.nodeType === b[i].nodeType &&
+    (child.nodeType === Node.TEXT_NODE || child.cloneNode(false).isEqualNode(b[i].cloneNode(false)) && alike(child, b[i])));
+}
+
+const textsIn = node => [...node.childNodes].flatMap(child => child.nodeType === Node.TEXT_NODE ? child : textsIn(child));
 
 // What anywidget takes for a panel: `share(model)` makes what all views of a model have in common, closed with the
 // model; `show(model, root, signal, shared)` makes a view, whose signal ends with it.

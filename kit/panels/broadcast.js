@@ -427,20 +427,20 @@ class BroadcastView {
     const { hover, shapes, joint } = this, strong = text => element("strong", {}, text);
     if (!hover || !joint) {
       const hint = joint ? "Point at a cell, or focus an array and use the arrow keys." : "Choose a mend, or type another shape.";
-      return this.formula.replaceChildren(element("span", { className: "kit-hint" }, hint));
+      return rewrite(this.formula, element("span", { className: "kit-hint" }, hint));
     }
     const name = i => element("span", {}, this.#called(i));
     if (hover.which < shapes.length) {
       const shape = this.origins[hover.which], source = sourceOf(hover.index, shape), ranges = feeds(source, shape, joint);
       const marks = ranges.map(([first, length], axis) => length === joint[axis] && length !== 1 ? ":" : String(first));
       const count = product(ranges.map(([, length]) => length)), text = this.numbers.at(hover.which, shape, source);
-      return this.formula.replaceChildren(name(hover.which), ...indexText(source),
+      return rewrite(this.formula, name(hover.which), ...indexText(source),
         ...(text === undefined ? [] : [" = ", strong(numberText(text))]),
         ` feeds ${countText(count, "cell")}: `, `(${this.whole})`, ...indexText(marks));
     }
     const read = this.#operands(hover.index), between = ` ${this.op} `, result = this.#result(hover.index);
     const join = parts => parts.flatMap((part, i) => i ? [between, ...part] : part);
-    this.formula.replaceChildren(`(${this.whole})`, ...indexText(hover.index), " = ",
+    rewrite(this.formula, `(${this.whole})`, ...indexText(hover.index), " = ",
       ...join(read.map(({ source }, i) => [name(i), ...indexText(source)])),
       ...(result === undefined ? [] : [" = ", ...join(read.map(({ text }) => [numberText(text)])), " = ", strong(result)]));
   }

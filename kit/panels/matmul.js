@@ -604,7 +604,7 @@ class MatmulView {
     else if (current) this.#markStep(current);
     else this.tiles.forEach(tiles => tiles.layout && tiles.mark());
     this.#light(current ?? (hover ? this.#hovered() : {}));
-    this.formula.replaceChildren(...(hover ? this.#hoverText() : this.#stepText(current)));
+    rewrite(this.formula, ...(hover ? this.#hoverText() : this.#stepText(current)));
     this.clock.painted();
   }
 

@@ -604,7 +604,7 @@ class StorageViewer {
     const others = aliases.length > 1 ? `; ${aliases.length} places of the view read it`
       : aliases.length ? "" : "; the view does not read it";
     this.formula.classList.toggle("kit-outside", this.#isOutside(cell));
-    this.formula.replaceChildren(...(index ? ["view", ...indexText(index), ` → ${view.offset}`, ...terms, " = "] : []),
+    rewrite(this.formula, ...(index ? ["view", ...indexText(index), ` → ${view.offset}`, ...terms, " = "] : []),
       `cell ${String(cell).replace("-", "−")}`,
       address, this.#whereabouts(cell),
       ...(value === undefined ? [] : [": ", strong(value)]), others);
@@ -728,7 +728,7 @@ class StrideViewer extends StorageViewer {
     const pronounced = [kind, ...words.map(word => word.textContent ?? word)].join("");
     if (pronounced === this.pronounced && this.verdict.firstChild) return;
     this.pronounced = pronounced;
-    this.verdict.replaceChildren(element("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
+    rewrite(this.verdict, element("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
   }
 
   // Several places on one cell: what a write does, and what the library says to it.
@@ -740,7 +740,7 @@ class StrideViewer extends StorageViewer {
     const tried = !write ? "" : write.error ? ` Tried on a copy of the storage, ${verdict.library} refuses: ${write.error}.`
       : ` Tried on a copy of the storage: it changed ${countText(write.changed, "place")} at once.`;
     const first = `view[${view.shape.map(() => 0).join(", ")}]`, readers = shared === 1 ? "1 place reads" : `${shared} places read`;
-    this.hazard.replaceChildren(element("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
+    rewrite(this.hazard, element("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
       `Writing to ${first} writes a cell that ${readers}, and the source with them.${tried}`);
   }
 
@@ -813,7 +813,7 @@ class StrideViewer extends StorageViewer {
       // Not while a hand drags: to send, and what a notebook does with the answer, would take from the next frame.
       input.addEventListener("change", this.save, { signal: this.signal });
       const className = depth === null ? "" : `kit-axis-${depth}`;
-      return { input, output, node: element("label", { className }, element("span", {}, label), input, output) };
+      return { input, output, node: element("label", { className }, element("span", {}, label), inPlace(input), inPlace(output)) };
     };
     const each = (part, slot) => Array.from({ length: rank }, (_, axis) => knob(`${part} ${axis}`, (rank - 1 - axis) % AXIS_COLOURS,
       (op, value) => changedAt(op, slot, changedAt(op[slot], axis, value))));

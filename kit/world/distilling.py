@@ -3,7 +3,7 @@
 Stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on where
 it stopped: the U-Net learns to say v instead of eps; one network learns what the U-Net says under guidance, for every w
 of a range (2210.03142, stage 1); then halving after halving of its steps (stage 2; 2202.00512, Algorithm 2); last an
-encoder, which walks up as the guided network does, in half the steps, and differs from a student in its attention only.
+encoder, which walks up as the U-Net does, in half the steps, and differs from a student in its attention only.
 """
 
 import argparse
@@ -44,22 +44,21 @@ def halving(steps, lr):
 class Recipe:
     """How long each stage trains; batches are shared among processes."""
 
-    batch: int = 32
+    batch: int = 16
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    velocity: Plan = Plan(steps=1200, lr=4e-4, every=100, precision="bf16")
-    guided: Plan = Plan(steps=4000, lr=4e-4, every=100, precision="bf16")
-    first: int = 32  # steps of the guided network, before any halving
+    velocity: Plan = Plan(steps=400, lr=4e-4, every=100, precision="bf16")
+    guided: Plan = Plan(steps=1500, lr=4e-4, every=100, precision="bf16")
+    first: int = 16  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
-        halving(400, 1e-4),
-        halving(700, 1e-4),
-        halving(1000, 1.5e-4),
-        halving(1800, 2e-4),
-        halving(2500, 2e-4),
+        halving(400, 2e-4),
+        halving(500, 2e-4),
+        halving(1000, 2.5e-4),
+        halving(1200, 2.5e-4),
     )
     shipped: tuple[int, ...] = (8, 4, 2, 1)
     encoder: Plan = halving(800, 2e-4)  # of as many steps as the first that is shipped
     rank: int = 32  # of the encoder's changes
-    latents: int = 40_000  # as the U-Net's own training
+    latents: int = 12_000
     prompts: int = 100  # held out, to measure the finished students
     exact: int = 64  # steps of the teacher's own, that they are measured against
 
@@ -96,15 +95,26 @@ def distilled(recipe: Recipe, work: Path, teacher: World):
         yield str(levels.steps), student, losses
 
 
-def encoder(recipe: Recipe, work: Path, teacher: World, guided_student, student):
-    """(student, losses): how the guided network walks up without guidance (w = 1), in half the steps.
+class Unguided(nn.Module):
+    """The small world's own U-Net as a module (z, t, cond, w) -> v; it does not heed w."""
+
+    def __init__(self, teacher):
+        super().__init__()
+        self.teacher = teacher
+
+    def forward(self, z, t, cond, w):
+        return self.teacher.schedule.v_from_eps(z, self.teacher.predict(z, t, cond), t.cpu())
+
+
+def encoder(recipe: Recipe, work: Path, teacher: World, student):
+    """(student, losses): how the U-Net walks up without guidance, in half the steps.
 
     student: the first that is shipped, as it is shipped: a `Distilled`, whose copy the encoder begins as.
     """
     levels = upward(discrete(teacher.schedule, 2 * student.levels.steps))
     draw = _batches(replace(recipe, guidance=(1.0, 1.0)), drawn(recipe, work, teacher), halved(levels))
     with lora.trainable(student.network, recipe.rank, recipe.encoder.seed) as fitted:
-        objective = Halving(fitted, guided_student.requires_grad_(False), levels)
+        objective = Halving(fitted, Unguided(teacher), levels)
         losses = train(objective, draw, recipe.encoder, work / "students" / "encoder.safetensors")
     return fitted, losses
 
@@ -129,10 +139,17 @@ def _velocity(recipe, folder, teacher, draw):
 
 def _guided(recipe, folder, teacher, draw, unet):
     student = Student(_trainable(hearing(unet)))
-    levels = discrete(teacher.schedule, len(teacher.schedule))
+    levels = discrete(teacher.schedule, recipe.first)
     uncond = teacher.text_encoder(teacher.tokens([""])).last_hidden_state
     objective = Matching(student, teacher.predict, levels, uncond)
-    losses = train(objective, _batches(recipe, draw, levels), recipe.guided, folder / "guided.safetensors")
+    one = _batches(replace(recipe, batch=recipe.batch // 2), draw, levels)
+
+    def batch(random):
+        """Half as many latents, each under two w as far apart as can be: what differs then is what w does."""
+        *given, w = one(random)
+        return *given, torch.cat([w, sum(recipe.guidance) - w])
+
+    losses = train(objective, batch, recipe.guided, folder / "guided.safetensors")
     return student, losses
 
 
@@ -182,14 +199,14 @@ def make_students(recipe: Recipe, work: Path, out: Path, replace_better: bool = 
     accelerator = Accelerator(cpu=not torch.cuda.is_available())  # before the teacher, for it chooses the process's GPU
     teacher = World(WEIGHTS)
     staged = work / "students" / "finished"
-    curves, made, first = {}, {}, int(os.environ.get("RANK", 0)) == 0
-    for name, made[name], curves[name] in distilled(recipe, work, teacher):
+    curves, first = {}, int(os.environ.get("RANK", 0)) == 0
+    for name, student, curves[name] in distilled(recipe, work, teacher):
         if first and name in map(str, recipe.shipped):
-            students.save(made[name], recipe.guidance, staged / f"{name}.safetensors")
+            students.save(student, recipe.guidance, staged / f"{name}.safetensors")
     accelerator.wait_for_everyone()
     networks = {steps: students.load(teacher.unet, steps, staged) for steps in recipe.shipped}
     down = networks[recipe.shipped[0]]
-    up, curves["encoder"] = encoder(recipe, work, teacher, made["guided"], down)
+    up, curves["encoder"] = encoder(recipe, work, teacher, down)
     if not first:
         return None
     students.save(up, (1.0, 1.0), staged / "encoder.safetensors", base=down.network)

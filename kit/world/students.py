@@ -5,6 +5,7 @@ byte an entry and a scale a row, of a vector float16.
 """
 
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -14,10 +15,12 @@ from torch import nn
 
 from kit.diffusion.distill import Distilled, discrete, fourier, upward
 from kit.diffusion.schedule import Schedule
+from kit.diffusion.seeds import randn
 from kit.diffusion.training import atomic
 from kit.world import STUDENTS, WEIGHTS
 
 WIDTH = 256  # of what a student is told of w
+HEARD = 0.07  # the size of the weights that a student first hears it with
 
 
 class Student(nn.Module):
@@ -29,16 +32,28 @@ class Student(nn.Module):
 
     def forward(self, z, t, cond, w):
         dtype = self.unet.dtype
-        told = fourier(w.to(z.device), self.unet.config.time_cond_proj_dim).to(dtype)
+        told = (fourier(w.to(z.device), self.unet.config.time_cond_proj_dim) * _slow(z.device)).to(dtype)
         return self.unet(z.to(dtype), t.to(z.device), cond.to(dtype), timestep_cond=told).sample.to(z.dtype)
 
 
 def hearing(unet):
-    """A copy of a U-Net that takes w besides, and does not heed it yet."""
+    """A copy of a U-Net that takes w besides: a little of its slow waves, at random, none of the fast ones."""
     copy = type(unet).from_config({**unet.config, "time_cond_proj_dim": WIDTH})
     copy.load_state_dict(unet.state_dict(), strict=False)
-    nn.init.zeros_(copy.time_embedding.cond_proj.weight)
+    weight = copy.time_embedding.cond_proj.weight
+    with torch.no_grad():
+        weight.copy_(HEARD * randn(tuple(weight.shape), 0, "cpu") * _slow("cpu"))
     return nn.Module.to(copy, unet.device, unet.dtype)
+
+
+def _slow(device):
+    """(WIDTH,): 1 for the waves that turn at most once while w goes from 1 to 8, which a network learns from; else 0.
+
+    The fast ones, up to a thousand turns, tell it no more than noise would; their weights stay zero, so a network
+    that is told them all the same, as by a pipeline of diffusers, says the same.
+    """
+    turns = 1000 * 7 / (2 * math.pi) * torch.exp(torch.linspace(0, -math.log(10_000), WIDTH // 2, device=device))
+    return (turns <= 1).float().repeat(2)
 
 
 def shipped(folder=STUDENTS):

@@ -17,18 +17,18 @@ square = rng.normal(size=(100, 100))
 strided = [("as_strided", (100, 100), (100, 1), 0)]
 """
 RESULT, VIEW, STORAGE = (f".kit-tiles >> nth={place} >> canvas + canvas" for place in (2, 0, 1))
-HOVER = (0.1, 0.5, 6)  # where on the element a drag begins, as shares of it, and the pixels of a move
+HOVER = (0.1, 0.5, 3)  # where on the element a drag begins, as shares of it, and the pixels of a move
 PANELS = {  # the panel -> what is moved: its element and how
     "BroadcastVisualizer((100, 1), (100,))": {"point at a result": (RESULT, HOVER), "point at a source": (VIEW, HOVER)},
     "StorageView(square)": {"point at the view": (VIEW, HOVER), "point at the storage": (STORAGE, HOVER)},
     "StrideVisualizer(rng.normal(size=(100, 102)), ops=strided)": {
         "point at the view": (VIEW, HOVER),
-        "slide the offset": ("input[aria-label=offset]", (0.05, 0.5, 1.5)),
+        "slide the offset": ("input[aria-label=offset]", (0.05, 0.5, 0.75)),
     },
     **{
         f'MatmulStepper(square, square, order="{order}", block=16)': {
             "point at c": (RESULT, HOVER),
-            "slide the steps": ("input[type=range]", (0.02, 0.5, 12)),
+            "slide the steps": ("input[type=range]", (0.02, 0.5, 6)),
         }
         for order in ("rows", "outer", "blocks")
     },
@@ -58,12 +58,12 @@ STICK = """() => {
 
 
 def drag(page, x, y, stride):
-    """Milliseconds of 45 moves of the mouse, each left alone for 150 ms; a move between two cells draws nothing."""
+    """Milliseconds of 90 moves of the mouse, each left alone for 150 ms; a move between two cells draws nothing."""
     page.mouse.move(x, y)
     page.mouse.down()
     page.wait_for_timeout(1000)
     page.evaluate("reset()")
-    for done in range(1, 46):
+    for done in range(1, 91):
         page.evaluate("forget()")
         page.mouse.move(x + done * stride, y)
         page.wait_for_timeout(150)
@@ -87,23 +87,26 @@ def measured(page, panel, name):
 
 
 def run():
-    """Measure an empty frame, then every panel in one notebook on one page."""
+    """Measure an empty frame, then each panel in a notebook of its own."""
     if not chromium():
         raise SystemExit("bench arrays: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
-    size = {"viewport": {"width": 1500, "height": 1100}}
-    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser, **size) as (page, _):
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser:
         lab = Lab(f"{folder}/lab")
         try:
-            notebook = Notebook(page, lab, lab.write("arrays.ipynb", SETUP, *PANELS))
-            notebook.run()
-            page.wait_for_timeout(2000)
-            page.evaluate(STICK)
-            page.evaluate("nothing = true")
-            rows = [row("nothing (the floor)", "an empty frame", drag(page, 600, 90, 3), "")]
-            page.evaluate("nothing = false")
-            for name in PANELS:
-                notebook.scroll_to(name)
-                rows += measured(page, notebook.page.locator(".jp-Cell", has_text=name).locator(".kit-panel"), name)
+            for place, name in enumerate(PANELS):
+                with opened(browser, viewport={"width": 1500, "height": 1100}) as (page, _):
+                    notebook = Notebook(page, lab, lab.write(f"{place}.ipynb", SETUP, name))
+                    notebook.run()
+                    page.wait_for_timeout(2000)
+                    page.evaluate(STICK)
+                    if not rows:
+                        page.evaluate("nothing = true")
+                        rows += [row("nothing (the floor)", "an empty frame", drag(page, 600, 90, 3), "")]
+                    page.evaluate("nothing = false")
+                    notebook.scroll_to(name)
+                    rows += measured(page, page.locator(".jp-Cell", has_text=name).locator(".kit-panel"), name)
+                    notebook.close()
         finally:
             lab.close()
     return rows

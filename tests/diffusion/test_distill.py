@@ -247,6 +247,26 @@ def test_the_guided_loss_tells_a_student_that_hears_w_from_one_that_does_not():
         assert (objective(*given, w) < 1e-12) == hears
 
 
+def test_latents_under_several_w_cost_one_call_of_the_teacher_and_the_mean_of_their_losses():
+    objective, teacher, levels = guided_world()
+    sizes = []
+
+    def counted(z, t, cond):
+        sizes.append(len(z))
+        return teacher(z, t, cond)
+
+    class Student(nn.Module):
+        def forward(self, z, t, cond, w):
+            return torch.sin(z * w.view(-1, 1, 1, 1)) + t.view(-1, 1, 1, 1) / 1000 + cond.mean()
+
+    objective.teacher, objective.student = counted, Student()
+    given = draw(3, 3, 2, 2), torch.tensor([2, 5, 8]), draw(3, 3, 2, 2, seed=2), draw(3, 2, 4, seed=1)
+    one, other = torch.tensor([1.0, 3.0, 6.0], dtype=F64), torch.tensor([8.0, 6.0, 3.0], dtype=F64)
+    both = objective(*given, torch.cat([one, other]))
+    assert sizes == [6]
+    assert abs(both - (objective(*given, one) + objective(*given, other)) / 2) < 1e-12
+
+
 @pytest.mark.parametrize("steps", [2, 4, 16])
 def test_the_stochastic_sampler_keeps_the_variance_of_every_level(steps):
     """With the exact double step of a Gaussian world, z at level i has variance ab S + 1 - ab, as forward noise has."""

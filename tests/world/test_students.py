@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import kit
+from kit.diffusion.distill import fourier
 from kit.diffusion.seeds import randn
 from kit.world import WEIGHTS, students
 from kit.world.students import Student, hearing, packed, unpacked
@@ -33,9 +34,27 @@ def given(n=2):
     return randn((n, 4, 16, 16), 3), torch.full((n,), 700), randn((n, 16, 96), 4), torch.tensor([1.0, 6.0][:n])
 
 
-def test_a_network_that_hears_w_says_at_first_what_the_unet_says(models):
+def test_a_network_that_hears_w_is_the_unet_but_for_a_little_of_w(models):
     z, t, cond, w = given()
-    assert torch.equal(Student(hearing(models.unet))(z, t, cond, w), models.unet(z, t, cond).sample)
+    student, alone = Student(hearing(models.unet)), models.unet(z, t, cond).sample
+    said = student(z, t, cond, w)
+    assert 0 < (said - alone).std() < 0.5 * alone.std()
+    assert (student(z, t, cond, w + 2) - said).std() > 0
+    student.unet.time_embedding.cond_proj.weight.data.zero_()
+    assert torch.equal(student(z, t, cond, w), alone)
+
+
+def test_only_waves_of_at_most_one_turn_are_heard_and_learnt_from(models):
+    z, t, cond, w = given()
+    student = Student(hearing(models.unet).requires_grad_(True))
+    student(z, t, cond, w).square().mean().backward()
+    weight = student.unet.time_embedding.cond_proj.weight
+    waves = fourier(torch.linspace(1, 8, 20_001), weight.shape[1])
+    turns = ((waves[1:] > 0) != (waves[:-1] > 0)).sum(0) / 2  # a wave crosses zero twice a turn
+    for heard in (weight, weight.grad):
+        size = heard.detach().abs().amax(0)
+        assert (size[turns > 1.5] == 0).all() and (size[turns < 0.5] > 0).all()
+    assert 20 < (weight.detach().abs().amax(0) > 0).sum() < 128
 
 
 def test_packed_weights_are_off_by_half_a_step_of_their_row():
