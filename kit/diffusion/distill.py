@@ -184,7 +184,8 @@ class Matching(nn.Module):
         both = torch.cat([self.uncond.expand_as(cond), cond])
         eps = self.teacher(torch.cat([z, z]), torch.cat([t, t]), both)
         u, c = ((z - _root(1 - ab, z) * half) / _root(ab, z) for half in eps.chunk(2))
-        return _tiled(u, len(w)) + shaped(w, z) * _tiled(c - u, len(w))
+        u, apart = (_tiled(x, len(w)) for x in (u, c - u))
+        return u + shaped(w, u) * apart
 
 
 def _tiled(x, n):

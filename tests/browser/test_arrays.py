@@ -149,6 +149,45 @@ def test_the_code_of_a_chain_runs_and_gives_what_the_chain_gives(rules, library)
     assert done.keys() == strides.OPERATIONS.keys() and min(done.values()) >= 10, done
 
 
+def test_what_is_rewritten_reads_as_replaced_and_keeps_its_nodes_where_it_can(rules):
+    run = rules("broadcast.js", "rewrite", "say", "element")
+    rng = random.Random(5)
+
+    def part(depth):
+        if depth == 0 or rng.random() < 0.5:
+            return rng.choice(["", "a", "b", "long text"])
+        return [
+            rng.choice(["b", "code"]),
+            rng.choice(["", "one", "two"]),
+            [part(depth - 1) for _ in range(rng.randint(0, 2))],
+        ]
+
+    pairs = [[[part(2) for _ in range(rng.randint(1, 3))] for _ in range(2)] for _ in range(400)]
+    got = run(
+        """pairs => pairs.map(([before, after]) => {
+          const made = part => typeof part === "string" ? part
+            : rules.element(part[0], { className: part[1], "data-kind": part[1] }, ...part[2].map(made));
+          const [node, wanted] = [0, 1].map(() => document.createElement("p"));
+          node.append(...before.map(made));
+          const first = node.firstChild;
+          rules.rewrite(node, ...after.map(made));
+          wanted.replaceChildren(...after.map(made));
+          return [node.innerHTML === wanted.innerHTML, node.firstChild === first]; })""",
+        pairs,
+    )
+
+    def built(part):
+        return "text" if isinstance(part, str) else [*part[:2], [built(child) for child in part[2]]]
+
+    alike = [[built(part) for part in before] == [built(part) for part in after] for before, after in pairs]
+    assert [same for same, _ in got] == [True] * len(pairs)
+    assert [kept for _, kept in got] == alike and 10 < sum(alike) < 390
+    said = """() => { const node = document.createElement("p"), texts = [];
+      for (const text of ["one", "two", "", "three"]) { rules.say(node, text); texts.push(node.textContent); }
+      node.replaceChildren("a", "b"); rules.say(node, "four"); return [...texts, node.textContent]; }"""
+    assert run(said) == ["one", "two", "", "three", "four"]
+
+
 def test_the_picture_without_a_browser_lays_cells_out_as_the_browser_does(rules):
     run = rules("broadcast.js", "shownShape", "facets")
     rng = random.Random(0)

@@ -114,6 +114,7 @@ PLAN = """([text, given, order, block]) => {
       return [tiling.cells.sequence[cell], tiling.terms.sequence[term]]; }),
     units: Array.from({ length: tiling.length }, (_, step) => tiling.unit(step)),
     done: Array.from({ length: tiling.length + 1 }, (_, steps) => at(steps)),
+    finished: Array.from({ length: tiling.length + 1 }, (_, steps) => tiling.finishedAfter(steps)),
     sums: Array.from({ length: tiling.length + 1 }, (_, steps) => at(steps).map((done, cell) =>
       sums[tiling.places[cell] * (perCell + 1) + done])) };
 }"""
@@ -139,6 +140,8 @@ def test_every_einsum_in_every_order_grows_step_by_step_into_what_numpy_gives(ru
             assert done == (counts if steps else counts + np.prod(got["summed"], dtype=int)).reshape(-1).tolist()
             if cell is not None:
                 counts[cell] += 1
+        terms = np.prod(got["summed"], dtype=int)
+        assert got["finished"] == [done.count(terms) for done in got["done"]], f"{text} {order} {block}"
         seen.add((order, len(operands), bool(got["summed"])))
     assert len(seen) == 12
 
@@ -272,6 +275,22 @@ def test_thousands_of_cells_are_drawn_where_they_lie(stage):
     wanted = picture[36:, 36:]
     assert [len(set(found[wanted == kind].tolist())) for kind in (0, 1, 2)] == [1, 1, 1]
     assert len(set(found[wanted > 0].tolist())) == 2 and (found[wanted == 0] == 0).all()
+
+
+@pytest.mark.parametrize("order, step", [("rows", 60 * 1800 + 30), ("outer", 3600 * 59 + 1000), ("outer", 2000)])
+def test_thousands_of_cells_are_ghosts_pale_or_whole(stage, order, step):
+    panel = stepper(stage, np.ones((60, 60)), np.ones((60, 60)), order=order)
+    terms = {
+        "rows": [60] * 1800 + [30] + [0] * 1799,
+        "outer": [step // 3600 + (cell < step % 3600) for cell in range(3600)],
+    }
+    panel.page.evaluate("step => kernel.set('step', step)", step)
+    panel.rest()
+    c = arrays(panel)[2]
+    side = (c.base.evaluate("canvas => canvas.width") - 19) // 60
+    found = pixels(c.base).view(np.uint32)[18 + side // 2 :: side, 18 + side // 2 :: side, 0][:60, :60].reshape(-1)
+    kinds = [0 if done == 0 else 2 if done == 60 else 1 for done in terms[order]]
+    assert len(set(zip(kinds, found.tolist(), strict=True))) == len(set(kinds)) == len(set(found.tolist()))
 
 
 def test_letters_have_one_colour_and_their_values_at_each_step(stage):

@@ -248,7 +248,7 @@ def test_the_guided_loss_tells_a_student_that_hears_w_from_one_that_does_not():
 
 
 def test_latents_under_several_w_cost_one_call_of_the_teacher_and_the_mean_of_their_losses():
-    objective, teacher, levels = guided_world()
+    objective, teacher, _ = guided_world()
     sizes = []
 
     def counted(z, t, cond):
