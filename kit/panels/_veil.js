@@ -37,6 +37,20 @@ function between(length, cells) {
   return { before, after, part };
 }
 
+// Of each pixel whether a neighbour is on the other side of a mask of 0 and 1; kept plain, for every move waits for it.
+function ending(bits, width, height, ends = new Uint8Array(bits.length)) {
+  for (let y = 0, i = 0; y < height; y++) {
+    const up = y ? width : 0, down = y + 1 < height ? width : 0, first = i, last = i + width - 1;
+    for (; i <= last; i++) {
+      const sum = bits[i > first ? i - 1 : i] + bits[i < last ? i + 1 : i] + bits[i - up] + bits[i + down];
+      ends[i] = sum === 4 * bits[i] ? 0 : 1;
+    }
+  }
+  return ends;
+}
+
+const placesOf = bits => [...bits.keys()].filter(i => bits[i]);
+
 class Veil {
   #layers = {};
 
@@ -98,7 +112,7 @@ class Veil {
     const make = {
       tinted: () => base.map(pixel => mixed(pixel, TINT, 0.55)),
       checks: () => base.map((_, i) => colour(Array(3).fill((i % width >> 3) + (Math.floor(i / width) >> 3) & 1 ? 214 : 240))),
-      truth: () => this.#ends(this.#repeated(choice.truth, new Uint8Array(base.length))),
+      truth: () => placesOf(ending(this.#repeated(choice.truth, new Uint8Array(base.length)), width, this.height)),
     };
     return this.#layers[name] ??= make[name]();
   }
@@ -145,8 +159,12 @@ class Veil {
   #pixels(looks) {
     const { choice, cell, out, sides } = this, { field, threshold, width } = choice;
     if (this.raised !== field) [this.values, this.raised] = [this.#interpolated(field, this.raised, this.values), field];
-    const bits = this.bits = above(this.values, threshold, this.bits), line = [OUTER, INNER];
-    this.#scan(bits, (i, ends) => { out[i] = ends ? line[bits[i]] : sides[bits[i]][i]; });
+    const bits = this.bits = above(this.values, threshold, this.bits), [outside, inside] = sides;
+    const ends = this.ends = ending(bits, this.width, this.height, this.ends);
+    for (let i = 0; i < out.length; i++) {
+      if (bits[i]) out[i] = ends[i] ? INNER : inside[i];
+      else out[i] = ends[i] ? OUTER : outside[i];
+    }
     for (let at = 0; at < looks.length; at++) {
       if (looks[at] & 2) this.#hatch(at % width * cell, Math.floor(at / width) * cell);
     }
@@ -175,24 +193,6 @@ class Veil {
       for (let x = 0, i = y * width; x < width; x++, i++) pixels[i] = line[columns.before[x]] * (1 - columns.part[x]) + line[columns.after[x]] * columns.part[x];
     }
     return pixels;
-  }
-
-  #ends(bits) {
-    const found = [];
-    this.#scan(bits, (i, ends) => { if (ends) found.push(i); });
-    return found;
-  }
-
-  // Every pixel, and whether a neighbour is on the other side of a mask.
-  #scan(bits, hear) {
-    const { width, height } = this;
-    for (let y = 0, i = 0; y < height; y++) {
-      const up = y ? -width : 0, down = y + 1 < height ? width : 0;
-      for (let x = 0; x < width; x++, i++) {
-        const bit = bits[i], near = bits[x ? i - 1 : i] + bits[x + 1 < width ? i + 1 : i] + bits[i + up] + bits[i + down];
-        hear(i, near !== 4 * bit);
-      }
-    }
   }
 
   #hatch(left, top) {
