@@ -47,7 +47,7 @@ class Recipe:
     batch: int = 16
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
     velocity: Plan = Plan(steps=400, lr=4e-4, every=100, precision="bf16")
-    guided: Plan = Plan(steps=1500, lr=4e-4, every=100, precision="bf16")
+    guided: Plan = Plan(steps=3000, lr=4e-4, every=100, precision="bf16")
     first: int = 16  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
         halving(400, 2e-4),
