@@ -12,9 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 import kit
+from kit.diffusion.seeds import randn
 from kit.diffusion.training import Plan, Run
-from kit.world import distilling, students
+from kit.world import WEIGHTS, distilling, students
 from kit.world.distilling import Recipe, make_students
+from kit.world.measure import World
 
 SHORT = Plan(steps=3, lr=1e-3, every=2)
 TINY = Recipe(
@@ -74,6 +76,15 @@ def test_the_encoder_is_the_first_student_but_for_a_little_of_its_attention(made
     values = torch.linalg.svdvals(change)
     assert values[2] < 0.05 * values[0] and values[0] > 0  # of rank 2, but for the rounding
     assert (folder / "out" / "encoder.safetensors").stat().st_size < 4e6
+
+
+def test_the_encoder_learns_from_the_unet_itself_whatever_w():
+    models, z, t = kit.load("world", device="cpu"), randn((3, 4, 16, 16), 1), torch.tensor([0, 400, 999])
+    cond = randn((3, 16, 96), 2)
+    v = distilling.Unguided(World(WEIGHTS))(z, t, cond, torch.tensor([1.0, 4.0, 8.0]))
+    eps, ab = models.unet(z, t, cond).sample, models.schedule.alpha_bar[t].view(-1, 1, 1, 1)
+    noise = ab.sqrt() * v + (1 - ab).sqrt() * z  # what v and z say that the noise is
+    assert (noise - eps).abs().max() < 1e-4 * eps.abs().max()
 
 
 def test_a_killed_run_ends_with_the_same_students(made, tmp_path, monkeypatch):
