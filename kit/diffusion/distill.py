@@ -160,7 +160,7 @@ class Matching(nn.Module):
     """2210.03142, stage 1: forward(x0, i, eps, cond, w) is the weighted error of one network against the guided two.
 
     teacher: a `predict(z, t, cond) -> eps` per half of the guidance, the same for both. uncond (1, L, d).
-    i: (n,) levels from 1. w: (k n,), each latent under k of them: the teacher is affine in w and called once for all.
+    i: (n,) levels from 1. w: (k n,), k for each latent, from one call of the teacher: what is guided is affine in w.
     """
 
     def __init__(self, student, teacher, levels, uncond, kind="truncated_snr"):

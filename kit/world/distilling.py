@@ -145,7 +145,7 @@ def _guided(recipe, folder, teacher, draw, unet):
     one = _batches(replace(recipe, batch=recipe.batch // 2), draw, levels)
 
     def batch(random):
-        """Half as many latents, each under two w as far apart as can be: what differs then is what w does."""
+        """Half as many latents, each under two w that mirror each other in the range: what differs is what w does."""
         *given, w = one(random)
         return *given, torch.cat([w, sum(recipe.guidance) - w])
 
