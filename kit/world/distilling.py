@@ -19,7 +19,6 @@ from accelerate import Accelerator
 from torch import nn
 
 from kit.diffusion import ddim, lora
-from kit.diffusion.denoising import Denoising
 from kit.diffusion.distill import Halving, Matching, discrete, halved, upward
 from kit.diffusion.guidance import guided
 from kit.diffusion.schedule import Schedule
@@ -64,17 +63,23 @@ class Recipe:
 
 
 class Velocity(nn.Module):
-    """The objective of the first stage: DDPM's, of v."""
+    """The objective of the first stage: what is said of v, as eps, against the teacher's own eps.
 
-    def __init__(self, unet):
+    teacher: a `predict(z, t, cond) -> eps`. In place of the data, whose noise an answer of the teacher has not: for as
+    many steps the U-Net that says v then draws what the teacher draws more closely.
+    """
+
+    def __init__(self, unet, teacher):
         super().__init__()
-        self.unet, self.denoising = unet, Denoising(Schedule.stable_diffusion(), "v_prediction")
+        self.unet, self.teacher, self.schedule = unet, teacher, Schedule.stable_diffusion()
 
     def forward(self, x0, t, eps, cond):
-        return self.denoising.errors(self.said, x0, t, eps, cond).mean()
-
-    def said(self, x, t, cond):
-        return self.unet(x, t.to(x.device), cond).sample.float()
+        t = t.cpu()
+        z = self.schedule.add_noise(x0, eps, t)
+        with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
+            wanted = self.teacher(z, t, cond)
+        v = self.unet(z, t.to(z.device), cond).sample.float()
+        return (self.schedule.eps_from_v(z, v, t) - wanted).square().mean()
 
 
 def distilled(recipe: Recipe, work: Path, teacher: World):
@@ -133,7 +138,7 @@ def _velocity(recipe, folder, teacher, draw):
         x0, cond, eps = draw(recipe.batch, random)
         return x0, torch.randint(len(teacher.schedule), (len(x0),), generator=random), eps, cond
 
-    train(Velocity(unet), batch, recipe.velocity, folder / "velocity.safetensors")
+    train(Velocity(unet, teacher.predict), batch, recipe.velocity, folder / "velocity.safetensors")
     return unet
 
 

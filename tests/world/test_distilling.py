@@ -6,12 +6,15 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import kit
+from kit.diffusion.schedule import Schedule
 from kit.diffusion.seeds import randn
 from kit.diffusion.training import Plan, Run
 from kit.world import WEIGHTS, distilling, students
@@ -85,6 +88,23 @@ def test_the_encoder_learns_from_the_unet_itself_whatever_w():
     eps, ab = models.unet(z, t, cond).sample, models.schedule.alpha_bar[t].view(-1, 1, 1, 1)
     noise = ab.sqrt() * v + (1 - ab).sqrt() * z  # what v and z say that the noise is
     assert (noise - eps).abs().max() < 1e-4 * eps.abs().max()
+
+
+def test_to_say_v_counts_as_far_as_the_eps_it_means_is_off():
+    teacher, schedule = World(WEIGHTS), Schedule.stable_diffusion()
+    x0, eps, cond = randn((3, 4, 16, 16), 1), randn((3, 4, 16, 16), 2), randn((3, 16, 96), 3)
+
+    class Off(nn.Module):
+        """A U-Net that says the teacher's v, but for what eps is off by."""
+
+        def forward(self, z, t, cond):
+            by = torch.tensor([0.0, 0.3, -0.6]).view(-1, 1, 1, 1)
+            ab = schedule.alpha_bar[t].view(-1, 1, 1, 1)
+            said = teacher.predict(z, t, cond) + by
+            return SimpleNamespace(sample=(said - (1 - ab).sqrt() * z) / ab.sqrt())  # v by eps, solved by hand
+
+    loss = distilling.Velocity(Off(), teacher.predict)(x0, torch.tensor([999, 400, 0]), eps, cond)
+    assert abs(loss - (0.3**2 + 0.6**2) / 3) < 1e-4
 
 
 def test_a_killed_run_ends_with_the_same_students(made, tmp_path, monkeypatch):
