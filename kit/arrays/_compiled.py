@@ -11,7 +11,7 @@ LOOSE = {"reassoc", "contract"}
 TILE = 4  # rows and columns of c whose 16 sums stay in registers: 16 multiply-adds for 8 loads
 ROWS, COLUMNS = 64, 64  # of one thread's block: its rows of a stay in the L2 cache, its columns of b too
 DEPTH = 1024  # numbers of a row taken at once: eight such rows fill 32 kB, the L1 cache
-STEPS = 16  # multiply-adds for each number that `polynomial` loads
+STEPS, CHAINS = 16, 8  # multiply-adds for each number that `polynomial` loads, and how many of them side by side
 
 
 @njit
@@ -97,19 +97,22 @@ def _tile(a0, a1, a2, a3, b0, b1, b2, b3):
 
 @njit(parallel=True, fastmath=LOOSE)
 def polynomial(x, rounds):
-    """The sum over r < rounds and x of y^(STEPS + 1) + y^(STEPS - 1) + ... + y + 1, y = x + r / 10^4, by Horner.
+    """The sum over r < rounds, x and k < CHAINS of (y + k) y^STEPS + y^(STEPS - 1) + ... + y + 1, y = x + r / 10^4.
 
-    Arithmetic with hardly a load. y is another in each round, or the compiler would compute it once.
+    Arithmetic with hardly a load, by Horner, in chains that need not wait for each other: of one alone a core would
+    wait for each result before it begins the next. y is another in each round, or the compiler would compute it once.
     """
-    result = np.float32(0)
+    one, result = np.float32(1), np.float32(0)
     for r in prange(rounds):
         shift = np.float32(r) / np.float32(10_000)
         for i in range(len(x)):
             y = x[i] + shift
-            value = y
+            a, b, c, d = y, y + one, y + np.float32(2), y + np.float32(3)
+            e, f, g, h = y + np.float32(4), y + np.float32(5), y + np.float32(6), y + np.float32(7)
             for _ in range(STEPS):
-                value = value * y + np.float32(1)
-            result += value
+                a, b, c, d = a * y + one, b * y + one, c * y + one, d * y + one
+                e, f, g, h = e * y + one, f * y + one, g * y + one, h * y + one
+            result += a + b + c + d + e + f + g + h
     return result
 
 

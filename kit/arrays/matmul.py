@@ -183,10 +183,11 @@ def roof(seconds=1.0):
     """Measure the Roof on numba's threads: the best of short runs, half the time of arithmetic, half of reading."""
     from kit.arrays import _compiled
 
-    rounds, few = 2000, np.linspace(0.1, 0.7, 4096, dtype=np.float32)
+    rounds, few = 250, np.linspace(0.1, 0.7, 4096, dtype=np.float32)
     many = np.ones(1 << 25, np.float32)  # 134 MB, more than a cache holds
+    operations = 2 * _compiled.STEPS * _compiled.CHAINS * few.size * rounds
     return Roof(
-        2 * _compiled.STEPS * few.size * rounds / _shortest(lambda: _compiled.polynomial(few, rounds), seconds / 2),
+        operations / _shortest(lambda: _compiled.polynomial(few, rounds), seconds / 2),
         many.nbytes / _shortest(lambda: _compiled.total(many), seconds / 2),
     )
 
