@@ -74,7 +74,7 @@ def dragged(page, panel, what, threads):
 
 
 def measured(page, lab, threads):
-    notebook = Notebook(page, lab, lab.write("interpolation.ipynb", SETUP, *PANELS.values(), RUN))
+    notebook = Notebook(page, lab, lab.write("interpolation.ipynb", SETUP, *PANELS.values()))
     notebook.run()
     notebook.panel()
     page.wait_for_timeout(2000)
@@ -91,12 +91,17 @@ def measured(page, lab, threads):
             page.mouse.click(box["x"] + 0.51 / 1.2 * box["width"], box["y"] + box["height"] - 43)  # was not made
             late = f"{stopped(page, notebook.panel(number)):.0f} ms"
             yield row("Stop, of a sampler of 100 ms a step", threads, late, "one step and the way back")
-    panel = notebook.panel(len(PANELS))
-    yield times("a curve of 20,000 losses drawn anew", threads, panel.page.evaluate(REDRAWN, 20), "p95 <= 100 ms")
+    notebook.close()
+    # Elsewhere, for a run that goes on draws its curve ten times a second, also while a hand drags.
+    notebook = Notebook(page, lab, lab.write("training.ipynb", SETUP, RUN))
+    notebook.run()
+    notebook.panel()
+    page.wait_for_timeout(2000)
+    yield times("a curve of 20,000 losses drawn anew", threads, page.evaluate(REDRAWN, 20), "p95 <= 100 ms")
     notebook.close()
     yield from forgotten(page, lab, threads, SETUP)
 
 
 def run():
-    """Measure all on one page, in JupyterLab with comms on subshells' threads and on the main one."""
+    """Measure all in JupyterLab, with comms on subshells' threads and on the main one."""
     return on_either_thread(measured, width=1700, height=1100)
