@@ -121,7 +121,8 @@ function share(mask) {
   return sum / mask.length;
 }
 
-function above(values, threshold, found = new Uint8Array(values.length)) {
+function above(values, threshold) {
+  const found = new Uint8Array(values.length);
   for (let i = 0; i < values.length; i++) found[i] = values[i] > threshold ? 1 : 0;
   return found;
 }

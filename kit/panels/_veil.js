@@ -37,8 +37,9 @@ function between(length, cells) {
   return { before, after, part };
 }
 
-// Of each pixel whether a neighbour is on the other side of a mask of 0 and 1; kept plain, for every move waits for it.
-function ending(bits, width, height, ends = new Uint8Array(bits.length)) {
+// Of each pixel whether a neighbour is on the other side of a mask of 0 and 1.
+function ending(bits, width, height) {
+  const ends = new Uint8Array(bits.length);
   for (let y = 0, i = 0; y < height; y++) {
     const up = y ? width : 0, down = y + 1 < height ? width : 0, first = i, last = i + width - 1;
     for (; i <= last; i++) {
@@ -83,7 +84,7 @@ class Veil {
     if (fresh) this.sides = this.#sides(view);
     Object.assign(this, { state, ground });
     const looks = this.#looks();
-    if (smooth) this.#pixels(looks);
+    if (smooth) this.#pixels(looks, fresh);
     else this.#cells(looks, fresh);
     this.drawn = looks;
     if (outline && choice.truth) for (const i of this.#layer("truth")) this.out[i] = TRUE;
@@ -155,18 +156,46 @@ class Veil {
     for (let k = 0, i = from; k < this.cell; k++, i += step) this.out[i] = line;
   }
 
-  // Interpolated, the mask's line goes its own way between the cells.
-  #pixels(looks) {
-    const { choice, cell, out, sides } = this, { field, threshold, width } = choice;
+  // Interpolated, the mask's line goes its own way between the cells. Only the rows of cells are made anew in which
+  // something has changed, or in the next pixels above and below, from where a line may lead.
+  #pixels(looks, fresh) {
+    const { choice: { field, width }, cell, height, drawn } = this;
     if (this.raised !== field) [this.values, this.raised] = [this.#interpolated(field, this.raised, this.values), field];
-    const bits = this.bits = above(this.values, threshold, this.bits), [outside, inside] = sides;
-    const ends = this.ends = ending(bits, this.width, this.height, this.ends);
-    for (let i = 0; i < out.length; i++) {
-      if (bits[i]) out[i] = ends[i] ? INNER : inside[i];
-      else out[i] = ends[i] ? OUTER : outside[i];
+    const turned = this.#turned();
+    for (let at = 0, top = 0; at < looks.length; at += width, top += cell) {
+      let stale = fresh;
+      for (let y = Math.max(0, top - 1); !stale && y < Math.min(height, top + cell + 1); y++) stale = turned[y] === 1;
+      for (let i = at; !stale && i < at + width; i++) stale = ((looks[i] ^ drawn[i]) & 2) === 2;
+      if (!stale) continue;
+      for (let y = top; y < top + cell; y++) this.#row(y);
+      for (let i = at; i < at + width; i++) if (looks[i] & 2) this.#hatch((i - at) * cell, top);
     }
-    for (let at = 0; at < looks.length; at++) {
-      if (looks[at] & 2) this.#hatch(at % width * cell, Math.floor(at / width) * cell);
+  }
+
+  // Which rows of pixels have one that is now on the threshold's other side.
+  #turned() {
+    const { values, width, height, choice: { threshold } } = this, turned = new Uint8Array(height);
+    const bits = this.bits ??= new Uint8Array(values.length);
+    for (let y = 0, i = 0; y < height; y++) {
+      let any = 0;
+      for (const end = i + width; i < end; i++) {
+        const bit = values[i] > threshold ? 1 : 0;
+        any |= bit ^ bits[i];
+        bits[i] = bit;
+      }
+      turned[y] = any;
+    }
+    return turned;
+  }
+
+  // A row of pixels as they lie inside and outside, with a line on either side of the mask's end.
+  #row(y) {
+    const { out, bits, width, height, sides: [outside, inside] } = this, first = y * width, last = first + width - 1;
+    const up = y ? width : 0, down = y + 1 < height ? width : 0;
+    for (let i = first; i <= last; i++) {
+      const bit = bits[i], sum = bits[i > first ? i - 1 : i] + bits[i < last ? i + 1 : i] + bits[i - up] + bits[i + down];
+      if (sum === 4 * bit) out[i] = bit ? inside[i] : outside[i];
+      else out[i] = bit ? INNER : OUTER;
     }
   }
 
@@ -195,12 +224,14 @@ class Veil {
     return pixels;
   }
 
+  // Lines of two pixels, one pale and one dark, along every eighth diagonal.
   #hatch(left, top) {
     const { out, width, cell } = this;
     for (let y = top; y < top + cell; y++) {
-      for (let x = left; x < left + cell; x++) {
-        const i = y * width + x, band = x + y & 7;
-        if (band < 2) out[i] = band ? inked(out[i]) : chalked(out[i]);
+      const start = y * width, end = left + cell;
+      for (let x = left + (-(left + y) & 7) - 8; x < end; x += 8) {
+        if (x >= left) out[start + x] = chalked(out[start + x]);
+        if (x + 1 >= left && x + 1 < end) out[start + x + 1] = inked(out[start + x + 1]);
       }
     }
   }

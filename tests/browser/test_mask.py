@@ -335,6 +335,37 @@ def test_cells_in_doubt_and_no_others_are_hatched(stage):
     expect(panel.find(".kit-noises .kit-side")).to_have_text(f"{100 * doubt.mean():.1f} % of the cells in doubt")
 
 
+def test_smooth_rows_that_a_move_leaves_alone_are_as_if_drawn_at_once(stage):
+    """Small moves of all that the smooth view depends on, each against a new panel's first drawing."""
+    panel, now, rng = stage(picker(smooth=True, doubt=True)), {"smooth": True, "doubt": True}, np.random.default_rng(5)
+    moves = [("threshold", 0.45), ("threshold", 0.46), ("samples", 4), ("view", "contour"), ("threshold", 0.9),
+             ("samples", 2), ("doubt", False), ("threshold", 0.91), ("doubt", True), ("threshold", 0.2)]  # fmt: skip
+    for name, value in moves:
+        panel.set(name, value)
+        now[name] = value
+        if rng.random() < 0.4:
+            panel.press("1")
+            panel.press(rng.choice(["add", "erase"]))
+            panel.page.mouse.click(*panel.cell(*rng.integers(0, 8, 2)))
+            panel.press("off")
+            panel.page.mouse.move(0, 0)
+        painted = [entry["state"]["brush"] for entry in panel.log() if "brush" in entry.get("state", {})]
+        shown = panel.image()
+        fresh = stage(picker(**{"threshold": 0.5} | now | ({"brush": painted[-1]} if painted else {})))
+        assert (shown == fresh.image()).all(), (name, value)
+
+
+def test_a_smooth_line_goes_from_one_row_of_cells_to_the_next(stage):
+    """Pixel by pixel, so that a row of cells is changed by what turns in its neighbour alone."""
+    panel = stage(MaskPicker(PICTURE, np.arange(8.0)[:, None].repeat(8, 1), view="contour", smooth=True))
+    field = torch.tensor(panel.panel.normalised)[None, None]
+    raised = torch.nn.functional.interpolate(field, size=(SIDE, SIDE), mode="bilinear", align_corners=False)[0, 0]
+    for row in [*range(190, 195), *range(194, 189, -1)]:  # the third row of cells ends after the pixels of row 191
+        threshold = (raised[row - 1, 0] + raised[row, 0]).item() / 2
+        panel.set("threshold", threshold)
+        assert_shows(panel, outlined(PLAIN, (raised > threshold).numpy()))
+
+
 # The threshold
 
 
