@@ -52,24 +52,27 @@ def measured(page, panel, maps):
 
 
 def run():
-    """Measure an empty frame, then three drags of each panel in one notebook on one page."""
+    """Measure an empty frame, then three drags of each panel in a notebook of its own."""
     if not chromium():
         raise SystemExit("bench mask: no Chromium found; install it (Debian, Ubuntu: sudo apt-get install chromium)")
-    size = {"viewport": {"width": 1500, "height": 1000}}
-    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser, opened(browser, **size) as (page, _):
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, launched(chromium()) as browser:
         lab = Lab(f"{folder}/lab")
         try:
-            notebook = Notebook(page, lab, lab.write("mask.ipynb", SETUP, *MAPS.values()))
-            notebook.run()
-            notebook.panel()
-            page.wait_for_timeout(2000)
-            page.evaluate(STICK)
-            page.evaluate("nothing = true")
-            rows = [row("nothing (the floor)", "an empty frame", drag(page, 600, 90, 3), "")]
-            page.mouse.up()
-            page.evaluate("nothing = false")
             for number, maps in enumerate(MAPS):
-                rows += measured(page, notebook.panel(number), maps)
+                with opened(browser, viewport={"width": 1500, "height": 1000}) as (page, _):
+                    notebook = Notebook(page, lab, lab.write(f"{number}.ipynb", SETUP, MAPS[maps]))
+                    notebook.run()
+                    panel = notebook.panel()
+                    page.wait_for_timeout(2000)
+                    page.evaluate(STICK)
+                    if not rows:
+                        page.evaluate("nothing = true")
+                        rows += [row("nothing (the floor)", "an empty frame", drag(page, 600, 90, 3), "")]
+                        page.mouse.up()
+                    page.evaluate("nothing = false")
+                    rows += measured(page, panel, maps)
+                    notebook.close()
         finally:
             lab.close()
     return rows
