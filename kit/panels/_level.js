@@ -1,6 +1,6 @@
 // The threshold as a line over the histogram of a map, and the number of noises under what it leaves in doubt.
 
-const BINS = 64, STICKY = 5, STEP = 0.01, DOUBT = { width: 100, height: 40 };
+const BINS = 64, STICKY = 5, STEP = 0.01, DOUBT = { width: 100, height: 40 }, SLICE = 2;
 
 // How many cells have which value, in a logarithmic scale; those above the threshold are in the mask.
 class Level {
@@ -113,6 +113,7 @@ class Noises {
     this.dial.turn("samples");
     this.curve = drawn("path", { class: "kit-curve" });
     this.stem = drawn("line", { class: "kit-stem", y2: DOUBT.height });
+    signal.addEventListener("abort", () => clearTimeout(this.timer));
     this.top = element("span", { className: "kit-top" });
     this.title = element("span", {});
     this.doubt = element("span", { className: "kit-side" });
@@ -131,16 +132,23 @@ class Noises {
   }
 
   measure() {
-    const { choice } = this, { count, threshold } = choice;
-    if (this.measured !== threshold) this.shares = Array.from({ length: count }, (_, i) => choice.shareInDoubtAt(i + 1));
+    const { choice } = this, { samples, threshold } = choice;
+    say(this.doubt, `${inPercent(choice.shareInDoubtAt(samples))} of the cells in doubt`);
+    if (this.measured === threshold) return;
     this.measured = threshold;
-    say(this.doubt, `${inPercent(this.shares[choice.samples - 1])} of the cells in doubt`);
-    this.#curve(this.shares);
+    this.#count([]);
+  }
+
+  // The shares for every n, a few milliseconds at a time: of large maps all at once would keep a hand waiting.
+  #count(shares) {
+    const { choice } = this, end = performance.now() + SLICE;
+    clearTimeout(this.timer);
+    while (shares.length < choice.count && performance.now() < end) shares.push(choice.shareInDoubtAt(shares.length + 1));
+    if (shares.length < choice.count) this.timer = setTimeout(() => this.#count(shares));
+    else this.#curve(shares);
   }
 
   #curve(shares) {
-    if (this.drawn === shares) return;
-    this.drawn = shares;
     const { count } = this.choice;
     const most = Math.max(0.01, ...shares), x = i => (i + 0.5) / count * DOUBT.width;
     place(this.curve, { d: "M" + shares.map((part, i) => `${x(i)} ${(1 - part / most) * DOUBT.height}`).join("L") });
