@@ -340,7 +340,7 @@ def test_the_doctor_finds_nothing_wrong_here():
 
 
 def test_the_doctor_finds_one_changed_byte_in_the_weights(tmp_path):
-    shutil.copytree(ROOT / "kit", tmp_path / "kit")
+    shutil.copytree(ROOT / "kit", tmp_path / "kit", ignore=shutil.ignore_patterns(".training"))
     shutil.copy(ROOT / "constraints.txt", tmp_path)
     weight = next((tmp_path / "kit/world/weights").rglob("*.safetensors"))
     data = bytearray(weight.read_bytes())
