@@ -490,6 +490,24 @@ def test_the_curve_shows_the_share_in_doubt_for_every_n(stage):
     expect(panel.find(".kit-doubt .kit-top")).to_have_text(f"{100 * max(shares):.0f} %")
 
 
+def test_the_curve_of_a_large_map_comes_whole_and_follows_the_threshold(stage):
+    """So many cells that the shares are counted in several goes, and the line is moved in between."""
+    maps = np.random.default_rng(8).random((16, 128, 128)).astype(np.float32) ** 2
+    panel = stage(MaskPicker(PICTURE.repeat(8, 0).repeat(8, 1), maps, threshold=0.4))
+    panel.set("threshold", 0.6)
+    panel.set("threshold", 0.3)
+    panel.page.wait_for_timeout(2000)
+    points = panel.find(".kit-curve").get_attribute("d")[1:].split("L")
+    shares, deviation = [], maps.astype(float).std(0, ddof=1)
+    for n in range(1, 17):
+        mean = maps[:n].astype(float).mean(0)
+        level = mean.min() + 0.3 * (np.quantile(mean, 0.9) - mean.min())
+        shares.append((np.abs(mean - level) <= 2 * deviation / np.sqrt(n)).mean())
+    heights = [1 - float(point.split()[1]) / 40 for point in points]
+    np.testing.assert_allclose(heights, np.array(shares) / max(shares), atol=1e-3)
+    expect(panel.find(".kit-doubt .kit-top")).to_have_text(f"{100 * max(shares):.0f} %")
+
+
 def test_one_map_has_neither_noises_nor_doubt(stage):
     panel = stage(MaskPicker(PICTURE, MAPS[0]))
     assert panel.find(".kit-noises").count() == 0
