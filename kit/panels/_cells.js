@@ -486,7 +486,7 @@ function bytesText(bytes) {
 function indexText(index, marks = index) {
   return index.length ? ["[", ...index.flatMap((_, axis) => [
     ...(axis ? [", "] : []),
-    element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(marks[axis])),
+    phrase("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(marks[axis])),
   ]), "]"] : [];
 }
 

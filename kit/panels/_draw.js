@@ -29,24 +29,24 @@ function say(node, text) {
   node.said = text;
 }
 
-// As replaceChildren, for what is said anew at every move: where the children are built like the old ones, only their
-// texts are exchanged.
-function rewrite(node, ...children) {
-  const fresh = new DocumentFragment();
-  fresh.append(...children);
-  if (!alike(node, fresh)) return node.replaceChildren(fresh);
-  const texts = textsIn(fresh);
-  textsIn(node).forEach((text, i) => { if (text.data !== texts[i].data) text.data = texts[i].data; });
-}
+// A part of what `rewrite` writes: an element around a text.
+const phrase = (tag, properties, text) => ({ tag, properties, text });
 
-// Whether the children of two nodes are the same elements, with texts at the same places.
-function alike(old, fresh) {
-  const [a, b] = [old.childNodes, fresh.childNodes];
-  return a.length === b.length && [...a].every((child, i) => child.nodeType === b[i].nodeType &&
-    (child.nodeType === Node.TEXT_NODE || child.cloneNode(false).isEqualNode(b[i].cloneNode(false)) && alike(child, b[i])));
+// As replaceChildren, for what is said anew at every move, in texts and phrases: where they are built as the last
+// ones were, only the texts are exchanged, and only those that differ.
+function rewrite(node, ...parts) {
+  const build = JSON.stringify(parts.map(({ tag, properties }) => [tag, properties]));
+  if (build !== node.build) {
+    node.build = build;
+    node.texts = parts.map(() => new Text());
+    node.replaceChildren(...parts.map(({ tag, properties }, i) =>
+      tag ? element(tag, properties, node.texts[i]) : node.texts[i]));
+  }
+  parts.forEach((part, i) => {
+    const text = part.tag ? part.text : part;
+    if (node.texts[i].data !== text) node.texts[i].data = text;
+  });
 }
-
-const textsIn = node => [...node.childNodes].flatMap(child => child.nodeType === Node.TEXT_NODE ? child : textsIn(child));
 
 // What anywidget takes for a panel: `share(model)` makes what all views of a model have in common, closed with the
 // model; `show(model, root, signal, shared)` makes a view, whose signal ends with it.

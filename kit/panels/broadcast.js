@@ -424,12 +424,12 @@ class BroadcastView {
   #own(source, shape) { return [...Array(this.joint.length - shape.length).fill(0), ...source]; }
 
   #write() {
-    const { hover, shapes, joint } = this, strong = text => element("strong", {}, text);
+    const { hover, shapes, joint } = this, strong = text => phrase("strong", {}, text);
     if (!hover || !joint) {
       const hint = joint ? "Point at a cell, or focus an array and use the arrow keys." : "Choose a mend, or type another shape.";
-      return rewrite(this.formula, element("span", { className: "kit-hint" }, hint));
+      return rewrite(this.formula, phrase("span", { className: "kit-hint" }, hint));
     }
-    const name = i => element("span", {}, this.#called(i));
+    const name = i => phrase("span", {}, this.#called(i));
     if (hover.which < shapes.length) {
       const shape = this.origins[hover.which], source = sourceOf(hover.index, shape), ranges = feeds(source, shape, joint);
       const marks = ranges.map(([first, length], axis) => length === joint[axis] && length !== 1 ? ":" : String(first));

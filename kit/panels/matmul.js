@@ -301,8 +301,8 @@ class MatmulView {
     this.terms = element("div", { className: "kit-terms" }, ...this.figures);
     this.time = element("input", { type: "range", tabIndex: 0, min: 0, step: 1, "aria-label": "Multiply-adds done" });
     this.formula = element("p", { className: "kit-formula", role: "status", "aria-live": "polite" });
-    this.count = element("dd", {});
-    this.finished = element("dd", {});
+    this.count = element("span", {});
+    this.finished = element("span", {});
     const jump = (sign, by, label, key) => this.#button(sign, () => this.#jump(by),
       { "aria-label": label, title: `${label}: a cell, an outer product or a block (${key})` });
     const one = (sign, by, label) => this.#button(sign, () => this.#to(this.step + by),
@@ -317,8 +317,8 @@ class MatmulView {
         one("›", 1, "On by one"), jump("»", 1, "On by a unit", "Page Up")),
       this.formula,
       element("footer", {}, element("dl", { className: "kit-readings" },
-        element("div", {}, element("dt", {}, "multiply-adds"), this.count),
-        element("div", {}, element("dt", {}, "finished cells of c"), this.finished))));
+        element("div", {}, element("dt", {}, "multiply-adds"), element("dd", {}, inPlace(this.count))),
+        element("div", {}, element("dt", {}, "finished cells of c"), element("dd", {}, inPlace(this.finished))))));
     this.root.append(this.card);
   }
 
@@ -449,6 +449,8 @@ class MatmulView {
     this.block.hidden = order !== "blocks";
     this.block.value = model.get("block");
     this.time.max = this.tiling.length;
+    this.#fit(this.count, this.tiling.length);
+    this.#fit(this.finished, this.tiling.cells.sequence.length);
     this.time.disabled = !this.tiling.length;
     this.#explain();
     this.#spell();
@@ -487,7 +489,8 @@ class MatmulView {
     this.chips = [];
     const chip = letter => {
       const value = element("i", {}), node = element("span", { className: `kit-letter kit-axis-${this.#colour(letter)}` },
-        element("b", {}, letter), value);
+        element("b", {}, letter), inPlace(value));
+      value.parentNode.style.width = `${String(this.drawn.get(letter)).length}ch`;
       this.chips.push({ letter, node, value });
       return node;
     };
@@ -553,6 +556,9 @@ class MatmulView {
     const apart = [[rows, depth], [depth, columns], [rows, columns]].every(alone);
     return roomy && (fitted.written || !apart) ? fitted : undefined;
   }
+
+  // The room that a count of so many takes at most.
+  #fit(count, most) { count.parentNode.style.width = `${` of ${grouped.format(most).repeat(2)}`.length}ch`; }
 
   // How far the cells of the result are at this step.
   #reach() {
@@ -675,7 +681,7 @@ class MatmulView {
 
   #named(name, letters, shown) {
     return [name, ...(letters ? ["[", ...[...letters].flatMap((letter, axis) => [...(axis ? [", "] : []),
-      element("b", { className: `kit-axis kit-axis-${this.#colour(letter)}` }, String(shown[axis]))]), "]"] : [])];
+      phrase("b", { className: `kit-axis kit-axis-${this.#colour(letter)}` }, String(shown[axis]))]), "]"] : [])];
   }
 
   #factors(term, place, first) {
@@ -692,12 +698,12 @@ class MatmulView {
     const head = from ? [`${numberText(this.#sum(place, from))} (${countText(from, "term")})`] : [];
     const terms = Array.from({ length: done - from }, (_, i) => {
       const text = this.#factors(from + i, place, !from && !i);
-      return current && from + i === done - 1 ? element("strong", {}, text) : text;
+      return current && from + i === done - 1 ? phrase("strong", {}, text) : text;
     });
     const parts = [...head, ...terms].flatMap((part, i) => i ? [" + ", part] : [part]);
     const lone = parts.length === 1 && this.operands.length === 1;
     return [...this.#named("c", result, this.tiling.cells.sequence[place]), " = ", ...(lone ? [] : parts),
-      ...(lone || !done ? [] : [" = "]), element("strong", {}, numberText(this.#sum(place, done))),
+      ...(lone || !done ? [] : [" = "]), phrase("strong", {}, numberText(this.#sum(place, done))),
       ...(done < perCell ? [` after ${done} of ${countText(perCell, "term")}`] : [])];
   }
 
@@ -705,7 +711,7 @@ class MatmulView {
     if (current) return this.#sumText(current.cell, this.done(current.cell), true);
     const hint = this.tiling.length ? "Play, or step with the arrow keys; point at a cell to see what it is made of."
       : "No steps: an axis has size 0.";
-    return [element("span", { className: "kit-hint" }, hint)];
+    return [phrase("span", { className: "kit-hint" }, hint)];
   }
 
   #hoverText() {
@@ -717,7 +723,7 @@ class MatmulView {
     }
     const array = this.shown[which], { values, met } = this.#hovered();
     const own = [...this.#named(array.name, array.letters, index), " = ",
-      element("strong", {}, numberText(array.number(index)))];
+      phrase("strong", {}, numberText(array.number(index)))];
     if (!met) return [...own, " is not used: equal letters run together"];
     const fed = [...rule.result].map(letter => values.get(letter) ?? ":");
     const cells = product([...rule.result].map(letter => values.has(letter) ? 1 : this.drawn.get(letter)));

@@ -345,8 +345,6 @@ class StorageViewer {
     this.viewCaption = element("figcaption", {}, "view ", this.viewCode, this.viewShape);
     this.storedCaption = element("figcaption", {});
     this.formula = element("p", { className: "kit-formula", role: "status", "aria-live": "polite" });
-    this.hint = element("span", { className: "kit-hint" },
-      "Point at a cell of the view or of the storage, or focus one and use the arrow keys.");
     this.pictures = element("div", { className: "kit-terms" }, element("figure", {}, this.viewCaption, this.viewed.node),
       element("figure", { className: "kit-storage" }, this.storedCaption, this.stored.node));
     this.header = element("header", {}, element("span", { className: "kit-title" }, model.get("title") || "Storage and view"),
@@ -573,7 +571,8 @@ class StorageViewer {
     if (!hover) {
       this.viewed.mark();
       this.stored.mark();
-      if (this.formula.firstChild !== this.hint) this.formula.replaceChildren(this.hint);
+      rewrite(this.formula, phrase("span", { className: "kit-hint" },
+        "Point at a cell of the view or of the storage, or focus one and use the arrow keys."));
     } else {
       const cell = hover.index ? cellOf(view, hover.index) : this.#cellAt(hover.place);
       const aliases = this.aliases(cell);
@@ -595,11 +594,11 @@ class StorageViewer {
 
   #write(cell, aliases) {
     const { view, storage } = this.now, { itemsize } = this.given, { index } = this.hover;
-    const value = this.#valueAt(cell), strong = text => element("strong", {}, text);
+    const value = this.#valueAt(cell), strong = text => phrase("strong", {}, text);
     const address = storage.address ? `, address ${hex(BigInt(storage.address) + BigInt(cell * itemsize))}`
       : ` at byte ${String(cell * itemsize).replace("-", "−")}`;
     const inColour = (i, axis) =>
-      element("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(i));
+      phrase("b", { className: `kit-axis kit-axis-${(index.length - 1 - axis) % AXIS_COLOURS}` }, String(i));
     const terms = index?.flatMap((i, axis) => [" + ", inColour(i, axis), `·${String(view.strides[axis]).replace("-", "−")}`]) ?? [];
     const others = aliases.length > 1 ? `; ${aliases.length} places of the view read it`
       : aliases.length ? "" : "; the view does not read it";
@@ -707,7 +706,7 @@ class StrideViewer extends StorageViewer {
       if (copied && steps[i + 1]) steps[i + 1].storage.address = address;
     });
     this.verdict.hidden = !ops.length;
-    if (!ops.length) return this.verdict.replaceChildren();
+    if (!ops.length) return rewrite(this.verdict);
     const word = said.at(-1), outside = !isInside(last.view, last.storage.size);
     if (failed && !word?.error) return this.#pronounce("error", "error", `${failed} (by the rules of ${library})`);
     if (word?.error && (failed || !outside)) return this.#pronounce("error", "error", `${verdict.library}: ${word.error}`);
@@ -721,14 +720,11 @@ class StrideViewer extends StorageViewer {
     const proof = word ? `${library} says: ${storage}, ${pointer} ${hex(word.address)}` : `by the rules of ${library}, no library asked`;
     const beyond = boundsOf(last.view)?.some(cell => this.isBeyond(cell, last.storage));
     const reach = beyond ? "It reaches beyond the tensor given, but not beyond its storage: the numbers are true. " : "";
-    this.#pronounce(kind, kind, `${last.why[0].toUpperCase()}${last.why.slice(1)}. `, reach, element("span", { className: "kit-proof" }, proof));
+    this.#pronounce(kind, kind, `${last.why[0].toUpperCase()}${last.why.slice(1)}. `, reach, phrase("span", { className: "kit-proof" }, proof));
   }
 
   #pronounce(kind, name, ...words) {
-    const pronounced = [kind, ...words.map(word => word.textContent ?? word)].join("");
-    if (pronounced === this.pronounced && this.verdict.firstChild) return;
-    this.pronounced = pronounced;
-    rewrite(this.verdict, element("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
+    rewrite(this.verdict, phrase("b", { className: "kit-badge", "data-kind": kind }, name), ...words);
   }
 
   // Several places on one cell: what a write does, and what the library says to it.
@@ -740,7 +736,7 @@ class StrideViewer extends StorageViewer {
     const tried = !write ? "" : write.error ? ` Tried on a copy of the storage, ${verdict.library} refuses: ${write.error}.`
       : ` Tried on a copy of the storage: it changed ${countText(write.changed, "place")} at once.`;
     const first = `view[${view.shape.map(() => 0).join(", ")}]`, readers = shared === 1 ? "1 place reads" : `${shared} places read`;
-    rewrite(this.hazard, element("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
+    rewrite(this.hazard, phrase("strong", {}, `${countText(count, "place")}, ${countText(cells, "cell")}. `),
       `Writing to ${first} writes a cell that ${readers}, and the source with them.${tried}`);
   }
 

@@ -150,34 +150,31 @@ def test_the_code_of_a_chain_runs_and_gives_what_the_chain_gives(rules, library)
 
 
 def test_what_is_rewritten_reads_as_replaced_and_keeps_its_nodes_where_it_can(rules):
-    run = rules("broadcast.js", "rewrite", "say", "element")
+    run = rules("broadcast.js", "rewrite", "phrase", "say", "element")
     rng = random.Random(5)
 
-    def part(depth):
-        if depth == 0 or rng.random() < 0.5:
-            return rng.choice(["", "a", "b", "long text"])
-        return [
-            rng.choice(["b", "code"]),
-            rng.choice(["", "one", "two"]),
-            [part(depth - 1) for _ in range(rng.randint(0, 2))],
-        ]
+    def part():
+        text = rng.choice(["", "a", "b", "long text"])
+        return text if rng.random() < 0.5 else [rng.choice(["b", "code"]), rng.choice(["", "one", "two"]), text]
 
-    pairs = [[[part(2) for _ in range(rng.randint(1, 3))] for _ in range(2)] for _ in range(400)]
+    pairs = [[[part() for _ in range(rng.randint(1, 3))] for _ in range(2)] for _ in range(400)]
     got = run(
         """pairs => pairs.map(([before, after]) => {
+          const properties = name => ({ className: name, "data-kind": name });
+          const phrase = part => typeof part === "string" ? part : rules.phrase(part[0], properties(part[1]), part[2]);
           const made = part => typeof part === "string" ? part
-            : rules.element(part[0], { className: part[1], "data-kind": part[1] }, ...part[2].map(made));
+            : rules.element(part[0], properties(part[1]), part[2]);
           const [node, wanted] = [0, 1].map(() => document.createElement("p"));
-          node.append(...before.map(made));
+          rules.rewrite(node, ...before.map(phrase));
           const first = node.firstChild;
-          rules.rewrite(node, ...after.map(made));
+          rules.rewrite(node, ...after.map(phrase));
           wanted.replaceChildren(...after.map(made));
           return [node.innerHTML === wanted.innerHTML, node.firstChild === first]; })""",
         pairs,
     )
 
     def built(part):
-        return "text" if isinstance(part, str) else [*part[:2], [built(child) for child in part[2]]]
+        return "text" if isinstance(part, str) else part[:2]
 
     alike = [[built(part) for part in before] == [built(part) for part in after] for before, after in pairs]
     assert [same for same, _ in got] == [True] * len(pairs)
