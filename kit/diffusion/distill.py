@@ -23,7 +23,7 @@ from kit.diffusion import checks
 from kit.diffusion.ddim import State
 from kit.diffusion.schedule import shaped
 
-WEIGHTS = ("snr", "truncated_snr", "snr_plus_one")
+WEIGHTS = ("snr", "truncated_snr", "snr_plus_one", "landing")
 
 
 class Levels(NamedTuple):
@@ -84,8 +84,14 @@ def x0_from_v(z, v, ab):
 
 def step(z, x0, ab, ab_next):
     """z taken to another level of noise along the predicted x0. 2202.00512, Eq. 7."""
-    ratio = ((1 - ab_next) / (1 - ab)) ** 0.5
-    return shaped(ab_next**0.5 - ratio * ab**0.5, z) * x0 + shaped(ratio, z) * z
+    of_x0, of_z = (shaped(share, z) for share in _shares(ab, ab_next))
+    return of_x0 * x0 + of_z * z
+
+
+def _shares(ab, ab_next):
+    """What a step takes of x0 and of z."""
+    of_z = ((1 - ab_next) / (1 - ab)) ** 0.5
+    return ab_next**0.5 - of_z * ab**0.5, of_z
 
 
 def said(network, levels, z, i, *given):
@@ -103,17 +109,20 @@ def target(teacher, levels, z, i, *given):
     ab, ab_mid, ab_end = (levels.alpha_bar[i - k] for k in (0, 1, 2))
     z_mid = step(z, said(teacher, levels, z, i, *given), ab, ab_mid)
     z_end = step(z_mid, said(teacher, levels, z_mid, i - 1, *given), ab_mid, ab_end)
-    ratio = ((1 - ab_end) / (1 - ab)) ** 0.5
-    return (z_end - shaped(ratio, z) * z) / shaped(ab_end**0.5 - ratio * ab**0.5, z)
+    of_x0, of_z = (shaped(share, z) for share in _shares(ab, ab_end))
+    return (z_end - of_z * z) / of_x0
 
 
-def weight(ab, kind="truncated_snr"):
+def weight(ab, kind="truncated_snr", ab_next=None):
     """What the squared error of x0 counts at a level: SNR, max(SNR, 1) or SNR + 1 (section 4).
 
-    The first is the squared error of eps, the last that of v.
+    The first is the squared error of eps, the last that of v. "landing", which is not the paper's, is the squared error
+    of where the step to ab_next ends: at a noisy level a short step takes little of x0.
     """
     if kind not in WEIGHTS:
         raise ValueError(f"weight: got {kind!r}, wanted one of {', '.join(map(repr, WEIGHTS))}")
+    if kind == "landing":
+        return _shares(ab, ab_next)[0] ** 2
     snr = ab / (1 - ab)
     return {"snr": snr, "truncated_snr": snr.clamp(min=1), "snr_plus_one": snr + 1}[kind]
 
@@ -153,7 +162,7 @@ class Halving(nn.Module):
         with torch.no_grad():
             wanted = target(self.teacher[0], self.levels, z, 2 * i, *given)
         error = (said(self.student, self.own, z, i, *given) - wanted).square().flatten(1).mean(1)
-        return (weight(ab, self.kind).to(error) * error).mean()
+        return (weight(ab, self.kind, self.own.alpha_bar[i - 1]).to(error) * error).mean()
 
 
 class Matching(nn.Module):
@@ -176,7 +185,7 @@ class Matching(nn.Module):
             wanted = self.guided(z, i, cond, w)
         z, i, cond, ab = (_tiled(x, len(w)) for x in (z, i, cond, ab))
         error = (said(self.student, self.levels, z, i, cond, w) - wanted).square().flatten(1).mean(1)
-        return (weight(ab, self.kind).to(error) * error).mean()
+        return (weight(ab, self.kind, self.levels.alpha_bar[i - 1]).to(error) * error).mean()
 
     def guided(self, z, i, cond, w):
         """x0 (k n, c, h, w) of the guided prediction u + w (c - u), from one call of the teacher."""

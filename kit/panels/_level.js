@@ -1,6 +1,7 @@
 // The threshold as a line over the histogram of a map, and the number of noises under what it leaves in doubt.
 
 const BINS = 64, STICKY = 5, STEP = 0.01, DOUBT = { width: 100, height: 40 }, SLICE = 2;
+const NAME = { top: 26, height: 36, near: 0.06 };  // of a mark, written downwards: pixels; marks whose names would meet
 
 // How many cells have which value, in a logarithmic scale; those above the threshold are in the mask.
 class Level {
@@ -41,11 +42,19 @@ class Level {
     say(this.bubble, fixed(threshold, 3));
     this.bubble.classList.toggle("kit-left", threshold > 0.5);
     place(this.line, { "aria-valuenow": threshold, "aria-valuetext": `${fixed(threshold, 3)}, covers ${choice.covers}` });
-    if (this.snapped === choice.snaps) return;
-    this.snapped = choice.snaps;
-    this.snaps.replaceChildren(...Object.entries(choice.snaps).map(([name, value]) => {
-      const mark = element("i", {}, element("span", {}, name === "percentile" ? `${choice.percentile} %` : name));
+    if (this.snapped !== choice.snaps) this.#name(this.snapped = choice.snaps);
+  }
+
+  // The marks; the name of one that is near the last stands under the last one's.
+  #name(snaps) {
+    let row = 0, last = -1;
+    this.snaps.replaceChildren(...Object.entries(snaps).sort(([, a], [, b]) => a - b).map(([name, value]) => {
+      row = value - last < NAME.near ? row + 1 : 0;
+      last = value;
+      const label = element("span", {}, name === "percentile" ? `${this.choice.percentile} %` : name);
+      const mark = element("i", {}, label);
       mark.style.left = percent(value);
+      label.style.top = `${NAME.top + row * NAME.height}px`;
       return mark;
     }));
   }

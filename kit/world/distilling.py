@@ -45,8 +45,9 @@ class Recipe:
 
     batch: int = 16
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    velocity: Plan = Plan(steps=400, lr=4e-4, every=100, precision="bf16")
-    guided: Plan = Plan(steps=3000, lr=4e-4, every=100, precision="bf16")
+    weight: str = "landing"  # of `distill.WEIGHTS`; the paper's truncated SNR leaves the levels that matter most behind
+    velocity: Plan = Plan(steps=800, lr=4e-4, every=100, precision="bf16")
+    guided: Plan = Plan(steps=4000, lr=4e-4, every=100, precision="bf16")
     first: int = 16  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
         halving(400, 2e-4),
@@ -94,7 +95,7 @@ def distilled(recipe: Recipe, work: Path, teacher: World):
     levels = discrete(teacher.schedule, recipe.first)
     for plan in recipe.halvings:
         master, student = student, Student(deepcopy(student.unet)).requires_grad_(True)
-        objective = Halving(student, master.requires_grad_(False), levels)
+        objective = Halving(student, master.requires_grad_(False), levels, recipe.weight)
         levels = halved(levels)
         losses = train(objective, _batches(recipe, draw, levels), plan, folder / f"{levels.steps}.safetensors")
         yield str(levels.steps), student, losses
@@ -119,7 +120,7 @@ def encoder(recipe: Recipe, work: Path, teacher: World, student):
     levels = upward(discrete(teacher.schedule, 2 * student.levels.steps))
     draw = _batches(replace(recipe, guidance=(1.0, 1.0)), drawn(recipe, work, teacher), halved(levels))
     with lora.trainable(student.network, recipe.rank, recipe.encoder.seed) as fitted:
-        objective = Halving(fitted, Unguided(teacher), levels)
+        objective = Halving(fitted, Unguided(teacher), levels, recipe.weight)
         losses = train(objective, draw, recipe.encoder, work / "students" / "encoder.safetensors")
     return fitted, losses
 
@@ -146,7 +147,7 @@ def _guided(recipe, folder, teacher, draw, unet):
     student = Student(_trainable(hearing(unet)))
     levels = discrete(teacher.schedule, recipe.first)
     uncond = teacher.text_encoder(teacher.tokens([""])).last_hidden_state
-    objective = Matching(student, teacher.predict, levels, uncond)
+    objective = Matching(student, teacher.predict, levels, uncond, recipe.weight)
     one = _batches(replace(recipe, batch=recipe.batch // 2), draw, levels)
 
     def batch(random):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -439,6 +440,29 @@ def test_buttons_set_the_papers_otsus_and_a_percentiles_threshold(stage, js):
     }
     assert marks == pytest.approx({"paper": 50, "Otsu": 100 * otsu, "40 %": 100 * np.quantile(values, 0.4)}, abs=1e-3)
     assert panel.now() == pytest.approx(np.quantile(values, 0.4), abs=1e-12)
+
+
+def test_the_names_of_marks_lie_in_the_plot_and_not_over_each_other_however_near_these_are(stage, js):
+    panel = stage(picker())
+    field, plot = panel.page.get_by_role("textbox", name="percentile"), panel.find(".kit-level").bounding_box()
+    values = panel.panel.normalised.ravel()
+    marks = 0.5, js("m.otsu(Float64Array.from(given))", values.tolist())
+    for percent in [*(100 * (values < mark).mean() for mark in marks), *range(5, 100, 10)]:
+        field.fill(f"{percent:.1f}")
+        panel.page.keyboard.press("Enter")
+        panel.settled()
+        boxes = [span.bounding_box() for span in panel.find(".kit-snaps span").all()]
+        assert len(boxes) == 3 and all(within(box, plot, "y", "height") for box in boxes)
+        for one, other in combinations(boxes, 2):
+            assert beside(one, other, "x", "width") or beside(one, other, "y", "height"), (percent, one, other)
+
+
+def within(box, around, side, size):
+    return around[side] <= box[side] and box[side] + box[size] <= around[side] + around[size]
+
+
+def beside(one, other, side, size):
+    return one[side] + one[size] <= other[side] or other[side] + other[size] <= one[side]
 
 
 def test_a_typed_threshold_is_taken_or_refused_in_words(stage):
