@@ -58,14 +58,17 @@ STICK = """() => {
 
 
 def drag(page, x, y, stride):
-    """Milliseconds of 90 moves of the mouse, each left alone for 150 ms; a move between two cells draws nothing."""
+    """Milliseconds of 180 moves of the mouse, there and back, each left alone for 150 ms.
+
+    A move between two cells draws nothing. In the first moves the browser still compiles what it runs.
+    """
     page.mouse.move(x, y)
     page.mouse.down()
     page.wait_for_timeout(1000)
     page.evaluate("reset()")
-    for done in range(1, 91):
+    for place in [*range(1, 91), *range(89, -1, -1)]:
         page.evaluate("forget()")
-        page.mouse.move(x + done * stride, y)
+        page.mouse.move(x + place * stride, y)
         page.wait_for_timeout(150)
     page.mouse.up()
     return page.evaluate("times")

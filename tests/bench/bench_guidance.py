@@ -6,7 +6,7 @@ from tests.bench.labs import forgotten, on_either_thread, row, times
 from tests.browser.drive import LISTEN
 from tests.browser.lab import Notebook
 
-COUNT = 45
+COUNT, LOWER = 45, 24  # moves of one way; pixels from one way to the next
 SETUP = """
 import gc, os, time, weakref
 from pathlib import Path
@@ -64,14 +64,18 @@ STICK = """() => {
 
 
 def drag(page, x, y, stride):
-    """Milliseconds of each of COUNT moves of the mouse, each awaited until it is painted; the mouse stays down."""
+    """Milliseconds of each of 4 COUNT moves of the mouse, each awaited until it is painted; the mouse stays down.
+
+    There and back, twice, each way a little lower, for a brush paints nothing where it has been. In the first moves the
+    browser still compiles what it runs.
+    """
     page.mouse.move(x, y)
     page.mouse.down()
     page.wait_for_timeout(1000)
     page.evaluate("reset()")
-    for done in range(1, COUNT + 1):
-        page.mouse.move(x + done * stride, y)
-        page.wait_for_function("count => times.length >= count", arg=done)
+    for done, place in enumerate([*range(1, COUNT + 1), *range(COUNT - 1, -1, -1)] * 2):
+        page.mouse.move(x + place * stride, y + done // COUNT * LOWER)
+        page.wait_for_function("count => times.length > count", arg=done)
         page.wait_for_timeout(100)  # each move by itself
     return page.evaluate("times")
 
