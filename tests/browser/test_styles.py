@@ -35,8 +35,8 @@ PANELS = {
 LOOKS = """() => {
   const hidden = new Set(["STYLE", "I"]);  // of the sensors of colours nothing is seen
   return [...document.querySelectorAll("main *")].filter(node => !hidden.has(node.tagName)).map(node => {
-    const style = getComputedStyle(node);
-    return [`${node.tagName}.${node.getAttribute("class")}`, Object.fromEntries([...style].map(name => [name, style[name]]))];
+    const style = getComputedStyle(node), values = [...style].map(name => [name, style[name]]);
+    return [`${node.tagName}.${node.getAttribute("class")}`, Object.fromEntries(values)];
   });
 }"""
 COMPARED = f"""() => {{
