@@ -122,6 +122,8 @@ def weight(ab, kind="truncated_snr", ab_next=None):
     if kind not in WEIGHTS:
         raise ValueError(f"weight: got {kind!r}, wanted one of {', '.join(map(repr, WEIGHTS))}")
     if kind == "landing":
+        if ab_next is None:
+            raise ValueError("weight: got 'landing' without ab_next, wanted alpha_bar where the step ends")
         return _shares(ab, ab_next)[0] ** 2
     snr = ab / (1 - ab)
     return {"snr": snr, "truncated_snr": snr.clamp(min=1), "snr_plus_one": snr + 1}[kind]

@@ -45,7 +45,7 @@ class Recipe:
 
     batch: int = 16
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    weight: str = "landing"  # of `distill.WEIGHTS`; the paper's truncated SNR leaves the levels that matter most behind
+    weight: str = "landing"  # of `distill.WEIGHTS`
     velocity: Plan = Plan(steps=800, lr=4e-4, every=100, precision="bf16")
     guided: Plan = Plan(steps=4000, lr=4e-4, every=100, precision="bf16")
     first: int = 16  # steps of the guided network, before any halving

@@ -323,6 +323,8 @@ def test_what_makes_no_sense_is_refused():
         discrete(SCHEDULE, 1001)
     with pytest.raises(ValueError, match="weight: got 'eps', wanted one of 'snr'"):
         distill.weight(torch.ones(1), "eps")
+    with pytest.raises(ValueError, match="weight: got 'landing' without ab_next"):
+        distill.weight(torch.ones(1), "landing")
     with pytest.raises(ValueError, match=r"network\(z, t, ...\): got shape"):
         distill.said(lambda z, t: z[:, :1], cosine(2), draw(1, 3, 2, 2), torch.tensor([1]))
 
