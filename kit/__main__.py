@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 
 KIT = Path(__file__).parent
+STUDENTS = KIT / "world" / "students"
 CONSTRAINTS = KIT.parent / "constraints.txt"
 LAB_EXTENSIONS = ("anywidget", "@jupyter-widgets/jupyterlab-manager")
 REINSTALL = "python -m pip install --force-reinstall --no-deps anywidget==0.11.* jupyterlab_widgets==3.*"
@@ -110,26 +111,29 @@ def device() -> Iterator[Finding]:
             yield Finding("gpu", "note", f"a driver is here, but torch {torch.__version__} sees no GPU", mend)
 
 
-def weights(folder: Path = KIT / "world" / "weights") -> Iterator[Finding]:
-    """Whether each file of the small world's model is, byte for byte, the one that card.json lists."""
-    mend = "git checkout -- kit/world/weights   # or train them again: make world"
+def weights(folder: Path = KIT / "world" / "weights", what: str = "weights", make: str = "world") -> Iterator[Finding]:
+    """Whether each file of the small world's model is, byte for byte, the one that card.json lists.
+
+    what: the name of the findings and of the folder in kit/world; make: the command that remakes it.
+    """
+    mend = f"git checkout -- kit/world/{what}   # or train them again: make {make}"
     card = folder / "card.json"
     try:
         files = json.loads(card.read_text(encoding="utf-8"))["files"]
     except FileNotFoundError:
-        yield Finding("weights", "wrong", f"{card} is missing", mend)
+        yield Finding(what, "wrong", f"{card} is missing", mend)
         return
     except (ValueError, KeyError, TypeError) as error:
-        yield Finding("weights", "wrong", f"{card} is not readable: {error!r}", mend)
+        yield Finding(what, "wrong", f"{card} is not readable: {error!r}", mend)
         return
     if not files:
-        yield Finding("weights", "wrong", f"{card} lists no files", mend)
+        yield Finding(what, "wrong", f"{card} lists no files", mend)
         return
     wrong = [fault for name, sha in sorted(files.items()) if (fault := tampered(folder / name, sha))]
-    yield from (Finding("weights", "wrong", fault, mend) for fault in wrong)
+    yield from (Finding(what, "wrong", fault, mend) for fault in wrong)
     if not wrong:
         size = sum((folder / name).stat().st_size for name in files) / 1e6
-        yield Finding("weights", "ok", f"{len(files)} files, {size:.1f} MB, all whole")
+        yield Finding(what, "ok", f"{len(files)} files, {size:.1f} MB, all whole")
 
 
 def tampered(path: Path, wanted_sha: str) -> str:
@@ -179,7 +183,7 @@ def chromium() -> str | None:
 
 def main() -> int:
     """Print every finding and the mends; returns the exit status."""
-    findings = [*versions(), *device(), *weights(), *front_ends()]
+    findings = [*versions(), *device(), *weights(), *weights(STUDENTS, "students", "students"), *front_ends()]
     for finding in findings:
         print(f"{finding.state:5}  {finding.subject:12}  {finding.text}")
     mends = dict.fromkeys(f"{finding.subject}: {finding.mend}" for finding in findings if finding.mend)

@@ -339,15 +339,16 @@ def test_the_doctor_finds_nothing_wrong_here():
     assert "Nothing is wrong." in text and "torch" in text and "device" in text
 
 
-def test_the_doctor_finds_one_changed_byte_in_the_weights(tmp_path):
+@pytest.mark.parametrize(("what", "command"), [("weights", "make world"), ("students", "make students")])
+def test_the_doctor_finds_one_changed_byte_in_the_weights(tmp_path, what, command):
     shutil.copytree(ROOT / "kit", tmp_path / "kit", ignore=shutil.ignore_patterns(".training"))
     shutil.copy(ROOT / "constraints.txt", tmp_path)
-    weight = next((tmp_path / "kit/world/weights").rglob("*.safetensors"))
+    weight = next((tmp_path / "kit/world" / what).rglob("*.safetensors"))
     data = bytearray(weight.read_bytes())
     data[-1] ^= 1
     weight.write_bytes(data)
     status, text = doctor(tmp_path)
-    assert status == 1 and f"wrong  weights       {weight} has sha256" in text and "make world" in text
+    assert status == 1 and f"{weight} has sha256" in text and f"wrong  {what}" in text and command in text
 
 
 @pytest.fixture

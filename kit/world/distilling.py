@@ -43,20 +43,20 @@ def halving(steps, lr):
 class Recipe:
     """How long each stage trains; batches are shared among processes."""
 
-    batch: int = 16
+    batch: int = 64
     guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
     weight: str = "landing"  # of `distill.WEIGHTS`
-    velocity: Plan = Plan(steps=800, lr=4e-4, every=100, precision="bf16")
-    guided: Plan = Plan(steps=4000, lr=4e-4, every=100, precision="bf16")
+    velocity: Plan = Plan(steps=400, lr=1e-3, every=100, precision="bf16", average=0.99)
+    guided: Plan = Plan(steps=2600, lr=1e-3, every=100, precision="bf16")
     first: int = 16  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
-        halving(400, 2e-4),
-        halving(500, 2e-4),
-        halving(1000, 2.5e-4),
-        halving(1200, 2.5e-4),
+        halving(200, 4e-4),
+        halving(250, 4e-4),
+        halving(350, 5e-4),
+        halving(500, 5e-4),
     )
     shipped: tuple[int, ...] = (8, 4, 2, 1)
-    encoder: Plan = halving(800, 2e-4)  # of as many steps as the first that is shipped
+    encoder: Plan = halving(150, 4e-4)  # of as many steps as the first that is shipped
     rank: int = 32  # of the encoder's changes
     latents: int = 12_000
     prompts: int = 100  # held out, to measure the finished students

@@ -8,7 +8,7 @@ latents against the teacher's own 256 steps of DDIM, over the first prompts only
 a picture. Seconds: one picture from noise to pixels, median of five.
 
 Every sampler begins at timestep 999 and ends at the clean end ("trailing" spacing). DPM-Solver++ and UniPC are those of
-diffusers, of second order. Students join the table once `make students` has made some.
+diffusers, of second order.
 
 `python -m tests.bench students` prints this table. What was measured is kept in the user's cache for these settings,
 weights and algorithms, so that a broken run goes on where it was; STUDENTS_PROMPTS=200 takes more prompts,

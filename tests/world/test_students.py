@@ -1,5 +1,7 @@
-"""How a student is stored, and that what is loaded is one that diffusers knows."""
+"""How a student is stored, that what is loaded is one that diffusers knows, and that those that ship are good."""
 
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,10 +10,14 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 import kit
+from kit.diffusion import ddim
 from kit.diffusion.distill import fourier
+from kit.diffusion.guidance import guided
 from kit.diffusion.seeds import randn
-from kit.world import WEIGHTS, students
+from kit.world import STUDENTS, WEIGHTS, captions, sample_scenes, students
+from kit.world.scene import ATTRIBUTES
 from kit.world.students import Student, hearing, packed, unpacked
+from kit.world.train import checksums
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +137,68 @@ def test_a_checkpoint_that_is_not_the_small_world_has_no_students(models):
     for ask in (lambda: other.student(4), other.encoder_student):
         with pytest.raises(ValueError, match="somebody/else: has no students; wanted 'world'"):
             ask()
+
+
+# Those that ship
+
+CARD = json.loads((STUDENTS / "card.json").read_text(encoding="utf-8"))
+ELSEWHERE = (1 << 42) + 100  # scenes and noise that neither training nor the card's errors draw from
+
+
+def test_the_students_are_whole_and_at_most_50_megabytes():
+    assert students.shipped() == [8, 4, 2, 1] and CARD["files"] == checksums(STUDENTS)
+    assert sum(path.stat().st_size for path in STUDENTS.iterdir()) <= 50e6
+    assert {path.suffix for path in STUDENTS.iterdir()} == {".json", ".safetensors"}
+
+
+def test_the_page_tells_what_the_card_measured():
+    page = (STUDENTS.parent / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"\| (\d) steps? \| (.*) \|\n", page)
+    assert [int(steps) for steps, _ in rows] == students.shipped()
+    for steps, numbers in rows:
+        assert numbers.split(" | ") == [f"{error:.3f}" for error in CARD["measured"][steps].values()]
+    assert f"It took {sum(CARD['hours'].values()):.1f} hours" in page
+
+
+@pytest.fixture(scope="module")
+def walked(models):
+    """For w = 4: {name: latents (12, 4, 16, 16)} of the teacher in 64 steps, in few, and of the students."""
+    n = 12
+    texts = captions(sample_scenes(n, ELSEWHERE), ELSEWHERE, mention=tuple(ATTRIBUTES))
+    cond, z = models.embed(texts), randn((n, *models.latent_shape), list(range(ELSEWHERE, ELSEWHERE + n)))
+    predict = guided(models.predict, models.embed(""), 4.0)
+    with torch.inference_mode():
+        found = {
+            f"teacher, {steps}": ddim.sample(predict, models.schedule, z, _down(models, steps), cond)
+            for steps in (64, 4, 2, 1)
+        }
+        found |= {f"student, {steps}": models.student(steps).sample(z, cond, 4.0) for steps in students.shipped()}
+        found["told 1"] = models.student(4).sample(z, cond, 1.0)
+    return found
+
+
+def _down(models, steps):
+    return students.discrete(models.schedule, steps).times.flip(0)[:-1]
+
+
+def _apart(walked, one, other="teacher, 64"):
+    """(n,) mean squared differences."""
+    return (walked[one] - walked[other]).square().flatten(1).mean(1)
+
+
+@pytest.mark.parametrize("steps", [8, 4, 2, 1])
+def test_a_student_is_as_near_to_its_teacher_as_its_card_says(walked, steps):
+    apart, told = _apart(walked, f"student, {steps}"), CARD["measured"][str(steps)]["4.0"]
+    error = apart.std() * (1 / len(apart) + 1 / CARD["recipe"]["prompts"]) ** 0.5
+    assert abs(apart.mean() - told) < 4 * error
+
+
+@pytest.mark.parametrize("steps", [2, 1])
+def test_a_student_is_nearer_than_its_teacher_in_as_many_steps(walked, steps):
+    gain = _apart(walked, f"teacher, {steps}") - _apart(walked, f"student, {steps}")
+    assert gain.mean() > 2 * gain.std() / len(gain) ** 0.5
+
+
+def test_a_student_heeds_w(walked):
+    """Told another w it ends elsewhere, and farther from the teacher of the right one."""
+    assert _apart(walked, "told 1").mean() > 1.5 * _apart(walked, "student, 4").mean()
