@@ -10,15 +10,13 @@ import functools
 import torch
 import kit
 from kit.diffusion import randn
-from kit.diffusion.distill import Distilled, discrete
 from kit.panels import GuidanceSlider
-from kit.world.students import Student, hearing
 
 models = kit.load("world")
 embed = functools.lru_cache(lambda prompt: models.embed([prompt]))
 
-def opened(steps):  # what a student costs does not depend on what it was taught
-    student = Distilled(Student(hearing(models.unet).eval()), discrete(models.schedule, steps), (1.0, 8.0))
+def opened(steps):
+    student = models.student(steps)
 
     @torch.inference_mode()
     def draw(prompt, seed, w):
