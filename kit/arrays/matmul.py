@@ -180,14 +180,22 @@ def intensity(m, k, n):
 
 
 def roof(seconds=1.0):
-    """Measure the Roof on numba's threads: the best of short runs, half the time of arithmetic, half of reading."""
+    """Measure the Roof on numba's threads and the BLAS's: the best of short runs, half of the time of reading.
+
+    Arithmetic is a polynomial or numpy's product, whichever is faster: where wide registers cost clock a compiler may
+    leave them alone, and a BLAS not.
+    """
     from kit.arrays import _compiled
 
     rounds, few = 250, np.linspace(0.1, 0.7, 4096, dtype=np.float32)
+    square = np.ones((1024, 1024), np.float32)
     many = np.ones(1 << 25, np.float32)  # 134 MB, more than a cache holds
     operations = 2 * _compiled.STEPS * _compiled.CHAINS * few.size * rounds
     return Roof(
-        operations / _shortest(lambda: _compiled.polynomial(few, rounds), seconds / 2),
+        max(
+            operations / _shortest(lambda: _compiled.polynomial(few, rounds), seconds / 4),
+            2 * 1024**3 / _shortest(lambda: square @ square, seconds / 4),
+        ),
         many.nbytes / _shortest(lambda: _compiled.total(many), seconds / 2),
     )
 

@@ -77,7 +77,8 @@ def click(panel, eta):
 
 
 def title(panel):
-    """The two lines under the picture at eta."""
+    """The two lines under the picture at eta, once it is drawn."""
+    panel.rest()
     caption = panel.find("figcaption").nth(2)
     return caption.locator("strong").inner_text(), caption.locator(".kit-said").inner_text()
 
