@@ -1,6 +1,6 @@
 // Prompt, seed and guidance go to the kernel as the hand moves; it draws the newest wish and sends the picture back.
 
-const IN_FLIGHT = 4;  // wishes without an answer: one is drawn, the others keep the newest near while the kernel is slow
+const IN_FLIGHT = 2;  // wishes without an answer: one is drawn, one waits; more would only take the kernel's time
 const GAP = 16, LULL = 250, MAX_SEED = 2 ** 31 - 1;
 const CHOICES = ["prompt", "seed", "w"];
 
@@ -23,7 +23,7 @@ class Choice {
   #late = false;
   #since = 0;            // when the first input came that is not yet asked for
   #stamps = new Map();   // number of a wish -> when its input came
-  #busy = 0;             // since when a picture is waited for, 0: none is
+  #busy = 0;             // since when a picture of an input is waited for, 0: none is
   #painted = 0;          // when the last picture was painted
   #count = 0;
   #seconds = 0;
@@ -80,9 +80,11 @@ class Choice {
     if (!this.#wanted || this.#sent - this.#answered >= IN_FLIGHT) return;
     const { prompt, seed, w } = this, n = ++this.#sent, now = performance.now();
     this.#wanted = false;
-    if (this.#since) this.#stamps.set(n, this.#since);
+    if (this.#since) {
+      this.#stamps.set(n, this.#since);
+      this.#busy ||= now - this.#painted < LULL ? this.#painted : now;
+    }
     this.#since = 0;
-    this.#busy ||= now - this.#painted < LULL ? this.#painted : now;
     this.model.send({ kind: "want", n, prompt, seed, w });
     this.#watch();
   }

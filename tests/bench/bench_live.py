@@ -10,6 +10,7 @@ import functools
 import torch
 import kit
 from kit.diffusion import randn
+from kit.diffusion.graphed import Graphed
 from kit.panels import GuidanceSlider
 
 models = kit.load("world")
@@ -17,10 +18,11 @@ embed = functools.lru_cache(lambda prompt: models.embed([prompt]))
 
 def opened(steps):
     student = models.student(steps)
+    student, decode = student._replace(network=Graphed(student.network, threads=1)), Graphed(models.decode, threads=1)
 
     @torch.inference_mode()
     def draw(prompt, seed, w):
-        return models.decode(student.sample(randn((1, *models.latent_shape), seed), embed(prompt), w))[0]
+        return decode(student.sample(randn((1, *models.latent_shape), seed), embed(prompt), w))[0]
 
     return GuidanceSlider.live(draw, prompt="a horse in the snow", title=f"{steps} steps")
 """

@@ -110,21 +110,21 @@ def test_moves_in_one_frame_are_one_wish_the_last(stage):
     assert [wish["w"] for wish in panel.wanted] == [8]
 
 
-def test_at_most_four_are_asked_for_unanswered_and_an_answer_asks_for_the_newest(stage):
+def test_at_most_two_are_asked_for_unanswered_and_an_answer_asks_for_the_newest(stage):
     panel = stage(drawn())
     panel.dial.focus()
     for _ in range(10):
         panel.page.keyboard.press("ArrowRight")
         panel.rest()
     wishes = panel.wanted
-    assert [wish["n"] for wish in wishes] == [1, 2, 3, 4] and panel.now() == 5
+    assert [wish["n"] for wish in wishes] == [1, 2] and panel.now() == 5
     panel.answer(wishes[0], 0.1)
-    assert [wish["n"] for wish in panel.wanted] == [1, 2, 3, 4, 5] and panel.wanted[-1]["w"] == 5
-    panel.answer(wishes[3], 0.2)  # answers the second and the third, too
+    assert [wish["n"] for wish in panel.wanted] == [1, 2, 3] and panel.wanted[-1]["w"] == 5
+    panel.answer(panel.wanted[2], 0.2)  # answers the second, too
     for _ in range(10):
         panel.page.keyboard.press("ArrowLeft")
         panel.rest()
-    assert [wish["n"] for wish in panel.wanted] == list(range(1, 9))
+    assert [wish["n"] for wish in panel.wanted] == [1, 2, 3, 4, 5]
 
 
 def test_an_end_without_a_picture_is_an_answer(stage):
@@ -133,9 +133,9 @@ def test_an_end_without_a_picture_is_an_answer(stage):
     for _ in range(6):
         panel.page.keyboard.press("ArrowRight")
         panel.rest()
-    assert len(panel.wanted) == 4
+    assert len(panel.wanted) == 2
     panel.page.evaluate("kernel.say({ kind: 'ended' })")
-    assert len(panel.wanted) == 5
+    assert len(panel.wanted) == 3
 
 
 def test_the_kernel_may_choose_and_the_hand_is_not_moved_by_it(stage):
@@ -274,6 +274,21 @@ def test_the_time_from_the_hand_to_the_eye_and_the_rate_are_measured(stage):
     assert panel.reading("pictures a second") == f"{timing['per_second']:.1f}"
 
 
+def test_the_wait_for_the_hand_is_not_counted_into_the_rate(stage):
+    panel = stage(live())
+    panel.answer(panel.wanted[0], 0.1)
+    assert panel.shows(0.1)
+    panel.page.wait_for_timeout(2000)
+    panel.dial.focus()
+    for n in range(1, 4):
+        panel.page.keyboard.press("ArrowRight")
+        panel.answer(panel.wanted[-1], n / 5)
+        assert panel.shows(n / 5)
+    panel.page.wait_for_timeout(400)
+    timing = panel.page.evaluate("log.filter(entry => entry.state?._timing).at(-1).state._timing")
+    assert timing["pictures"] == 3 and timing["per_second"] > 2
+
+
 def test_silence_is_told_after_three_seconds_and_an_answer_takes_it_back(stage):
     panel = stage(live())
     expect(panel.find(".kit-state")).to_have_text("")
@@ -283,7 +298,7 @@ def test_silence_is_told_after_three_seconds_and_an_answer_takes_it_back(stage):
     for _ in range(6):
         panel.page.keyboard.press("ArrowRight")
         panel.rest()
-    assert [wish["n"] for wish in panel.wanted] == [1, 2, 3, 4, 5]
+    assert [wish["n"] for wish in panel.wanted] == [1, 2, 3]
     panel.answer(panel.wanted[0], 0.4)
     expect(panel.find(".kit-state")).to_have_text("")
 
