@@ -32,7 +32,7 @@ from tests.bench.bench_personalize import (
 )  # fmt: skip
 
 KNOWN = {"zebra": "horse", "dog": "cow"}  # the word to find, and where to begin
-INVERSIONS = list(product((5e-3, 1e-2, 3e-2), (50, 150)))  # learning rate, steps
+INVERSIONS = list(product((5e-3, 1e-2, 3e-2), (50, 150, 300)))  # learning rate, steps
 DREAMBOOTHS = [
     (4e-4, 200, 1.0),
     (4e-4, 200, 0.5),
