@@ -27,7 +27,7 @@ from kit.diffusion.denoising import frozen
 # base rate, which the authors' own script multiplies by the pictures of a step on all GPUs.
 INVERSION = training.Plan(steps=5000, lr=5e-3, warmup=0, floor=1, decay=0, average=0, clip=math.inf)
 DREAMBOOTH = training.Plan(steps=1000, lr=5e-6, warmup=0, floor=1, average=0, clip=math.inf)
-# For the small world. By `python -m tests.bench personalize_sweep`, 300 steps find the words of known animals, and these
+# For the small world. By `python -m tests.bench personalize_sweep` 300 steps find the words of known animals, and these
 # settings of DreamBooth are as good as others.
 SMALL_INVERSION = training.Plan(steps=300, lr=5e-3, floor=0, decay=0, average=0.98, clip=math.inf)
 SMALL_DREAMBOOTH = training.Plan(steps=150, lr=4e-4, floor=0, decay=0, average=0.98, clip=math.inf, precision="bf16")
