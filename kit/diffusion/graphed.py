@@ -16,8 +16,8 @@ class Graphed:
     tensors' values, and gradients are not followed. A module's weights are shared; others that a function uses have to
     be frozen.
 
-    threads: of a CPU, for a call; None leaves them as they are. Of small operations a second thread does little, and
-    the browser on the same machine waits for it.
+    threads: of a CPU, for a call; None leaves them as they are. Where a browser works on the same two cores, a second
+    thread has nothing to gain.
     """
 
     def __init__(self, function, threads=None):
