@@ -1,6 +1,9 @@
 """Work in the background of a panel: one thread, the newest wish wins, nothing outlives the panel."""
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -229,3 +232,60 @@ def test_what_waits_when_the_panel_is_closed_never_begins():
 def test_only_iterators_are_work():
     with pytest.raises(TypeError, match="steps: got list, wanted an iterator, for example a generator"):
         Bare().work.start(["a"], Bare.take)
+
+
+ALONE = """
+import os, time
+import torch
+from IPython import InteractiveShell
+from kit.panels import Panel
+
+class Bare(Panel):
+    _esm = "export default { render() {} }"
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def computed():  # by two threads
+    return torch.exp(torch.ones(300_000))
+
+def looked():
+    seen.append(threads())
+    while not go:
+        time.sleep(0.01)
+    time.sleep(0.2)  # until the cell waits
+    seen.append(threads())
+    computed()
+    seen.append(threads())
+    yield
+
+def take(panel, index, item):
+    pass
+
+shell, panel, seen, go = InteractiveShell.instance(), Bare(), [], []
+seen.append(threads())
+computed()
+seen.append(threads())
+panel.work.start(looked(), take)
+while len(seen) < 3:
+    time.sleep(0.01)
+computed()
+seen.append(threads())
+go.append(True)
+panel.wait(10)
+shell.user_ns["computed"] = computed
+shell.run_cell("computed()", silent=False)
+time.sleep(0.1)  # the panel's thread ends
+seen.append(threads())
+first, *seen = seen
+print([n - first for n in seen])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only GNU's OpenMP, on Linux, is known to need it")
+def test_while_a_panel_works_the_threads_that_computed_for_the_cells_are_gone():
+    run = subprocess.run(
+        [sys.executable, "-c", ALONE], env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True
+    )
+    # The cell's second; the panel's own alone; the cell's again; gone when it waits; the panel's second; none after a cell.
+    assert run.stdout.splitlines()[-1:] == ["[1, 1, 2, 1, 2, 0]"], run.stdout + run.stderr
