@@ -287,5 +287,5 @@ def test_while_a_panel_works_the_threads_that_computed_for_the_cells_are_gone():
     run = subprocess.run(
         [sys.executable, "-c", ALONE], env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True
     )
-    # The cell's second; the panel's own alone; the cell's again; gone when it waits; the panel's second; none after a cell.
+    # The cell's second; the panel's one alone; the cell's again; gone when it waits; the panel's second; none at last.
     assert run.stdout.splitlines()[-1:] == ["[1, 1, 2, 1, 2, 0]"], run.stdout + run.stderr
