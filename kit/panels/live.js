@@ -108,7 +108,7 @@ class Choice {
     this.#answered = clamp(n, this.#answered, this.#sent);
     for (const older of this.#stamps.keys()) if (older < n) this.#stamps.delete(older);
     this.#watch();
-    if (this.#wanted) this.ask();
+    this.#ask();
   }
 
   #hear(message, [buffer]) {
@@ -181,6 +181,7 @@ class View {
   constructor(model, choice, root, signal) {
     Object.assign(this, { model, choice, root, signal });
     this.paint = debounceFrame(() => this.#show());
+    this.tell = throttle(() => this.#readings(), LULL);
     this.#build();
     choice.join(() => this.paint(), signal);
     for (const name of ["change:status", "change:error"]) {
@@ -190,7 +191,7 @@ class View {
     }
     const observer = new ResizeObserver(() => this.#resize());
     observer.observe(root);
-    signal.addEventListener("abort", () => { observer.disconnect(); this.paint.cancel(); });
+    signal.addEventListener("abort", () => { observer.disconnect(); this.paint.cancel(); this.tell.cancel(); });
     this.#status();
   }
 
@@ -317,7 +318,12 @@ class View {
       if (field !== activeElement && field.value !== value) field.value = value;
     }
     say(this.state, choice.waits);
-    const { per_second, p50_ms } = choice.timing;
+    this.tell();
+  }
+
+  // A number that changes with each picture cannot be read, and costs the page a layout.
+  #readings() {
+    const { choice } = this, { per_second, p50_ms } = choice.timing;
     say(this.read.rate, per_second ? fixed(per_second, 1) : "–");
     say(this.read.late, p50_ms ? `${Math.round(p50_ms)} ms` : "–");
     say(this.read.drawn, this.figures.map(({ rung }) => choice.pictures.get(rung)).filter(Boolean)

@@ -11,6 +11,7 @@ import torch
 import kit
 from kit.diffusion import randn
 from kit.diffusion.graphed import Graphed
+from kit.diffusion.training import computes_bf16
 from kit.panels import GuidanceSlider
 
 models = kit.load("world")
@@ -18,11 +19,18 @@ embed = functools.lru_cache(lambda prompt: models.embed([prompt]))
 
 def opened(steps):
     student = models.student(steps)
-    student, decode = student._replace(network=Graphed(student.network, threads=1)), Graphed(models.decode, threads=1)
+    student.network.to(memory_format=torch.channels_last)
+
+    def picture(z, cond, w):
+        z = student.sample(z, cond, w)
+        with torch.autocast(z.device.type, torch.bfloat16, enabled=computes_bf16(z.device)):  # of 256 shades, 0.4 off
+            return models.decode(z).float()
+
+    graphed = Graphed(picture, threads=1)
 
     @torch.inference_mode()
     def draw(prompt, seed, w):
-        return decode(student.sample(randn((1, *models.latent_shape), seed), embed(prompt), w))[0]
+        return graphed(randn((1, *models.latent_shape), seed), embed(prompt), torch.tensor([w]))[0]
 
     return GuidanceSlider.live(draw, prompt="a horse in the snow", title=f"{steps} steps")
 """
@@ -39,11 +47,12 @@ def drag(page, panel, seconds):
     page.mouse.up()
 
 
-# The moves are made in the page, for the mouse of the driver needs a round trip for each.
+# The moves are made in the page, for the mouse of the driver needs a round trip for each. They are as fast at the ends
+# of the scale as between: a slow hand stays on one w for longer than a picture takes, and has nothing to ask for.
 MOVES = """async ([left, top, width, seconds]) => {
   const dial = document.elementFromPoint(left + width / 2, top).closest(".kit-dial"), since = performance.now();
   for (let now = since; now - since < 1000 * seconds; now = performance.now()) {
-    const clientX = left + width * (0.5 + 0.45 * Math.sin((now - since) / 400));
+    const clientX = left + width * (0.5 + 0.28 * Math.asin(Math.sin((now - since) / 400)));
     dial.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, clientX, clientY: top }));
     await new Promise(done => setTimeout(done, 1000 / 60));
   }

@@ -7,13 +7,16 @@ from kit.diffusion.seeds import randn
 
 
 def test_a_students_pictures_by_graphs_are_those_without():
+    """Parts of the way as graphs, and all of it as one."""
     models = kit.load("world", device="cpu")
     student = models.student(2)
     network, decode = Graphed(student.network, threads=1), Graphed(models.decode, threads=1)
+    whole = Graphed(lambda z, cond, w: models.decode(student.sample(z, cond, w)), threads=1)
     for n, words, seed, w in ((1, "a horse", 0, 4.0), (1, "a zebra at night", 7, 1.5), (2, "a cow", 3, 7.5)):
-        given = randn((n, *models.latent_shape), seed), models.embed([words] * n), w
-        made = decode(student._replace(network=network).sample(*given))
-        assert torch.allclose(made, models.decode(student.sample(*given)), atol=1e-5)
+        z, cond, w = randn((n, *models.latent_shape), seed), models.embed([words] * n), torch.full((n,), w)
+        wanted = models.decode(student.sample(z, cond, w))
+        assert torch.allclose(decode(student._replace(network=network).sample(z, cond, w)), wanted, atol=1e-5)
+        assert torch.allclose(whole(z, cond, w), wanted, atol=1e-5)
 
 
 def test_a_modules_weights_are_shared():
