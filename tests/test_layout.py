@@ -42,7 +42,7 @@ ARROWS = {
         "huggingface_hub",
         "safetensors",
     },
-    "panels": {"kit.arrays", "numpy", "PIL", "anywidget", "ipywidgets", "traitlets"},
+    "panels": {"kit.arrays", "numpy", "PIL", "IPython", "anywidget", "ipywidgets", "traitlets"},
     "exercises": {"kit.arrays", "kit.diffusion", "numpy", "torch"},
 }
 
