@@ -60,7 +60,9 @@ STICK = """() => {
 def drag(page, x, y, stride):
     """Milliseconds of 180 moves of the mouse, there and back, each left alone for 150 ms.
 
-    A move between two cells draws nothing. In the first moves the browser still compiles what it runs.
+    A move between two cells draws nothing. In the first moves the browser still compiles what it runs. Where moves
+    follow each other by about two frames of the screen, many of them wait for most of a frame before any page hears
+    of them, an empty one too; this is not to be part of what a panel is charged with.
     """
     page.mouse.move(x, y)
     page.mouse.down()
