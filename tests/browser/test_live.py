@@ -127,6 +127,18 @@ def test_at_most_two_are_asked_for_unanswered_and_an_answer_asks_for_the_newest(
     assert [wish["n"] for wish in panel.wanted] == [1, 2, 3, 4, 5]
 
 
+def test_an_answer_asks_at_once_and_waits_for_no_frame(stage):
+    panel = stage(drawn())
+    panel.dial.focus()
+    for _ in range(4):
+        panel.page.keyboard.press("ArrowRight")
+        panel.rest()
+    coded = base64.b64encode(encode(as_picture(shade(0.1), "picture"))).decode()
+    content = {**panel.wanted[0], "kind": "picture", "rung": "", "ms": 30.0, "base64": coded}
+    sent = "content => { kernel.say(content); return log.filter(entry => entry.kind === 'send').length; }"
+    assert panel.page.evaluate(sent, content) == 3  # within the very call, two having been under way before
+
+
 def test_an_end_without_a_picture_is_an_answer(stage):
     panel = stage(drawn())
     panel.dial.focus()
@@ -256,6 +268,25 @@ def test_a_picture_that_is_decoded_late_does_not_replace_a_later_one(stage):
     assert panel.shows(0.3)
     panel.page.wait_for_timeout(500)
     assert panel.shows(0.3) and panel.page.evaluate("alive()") == 1
+
+
+def test_readings_change_a_few_times_a_second_however_fast_pictures_come(stage):
+    panel = stage(drawn())
+    panel.page.evaluate("""() => {
+      window.changes = 0;
+      new MutationObserver(records => { window.changes += records.length > 0; })
+        .observe(document.querySelector(".kit-readings div:last-child dd"), { childList: true, characterData: true, subtree: true });
+    }""")
+    begun = panel.page.evaluate("performance.now()")
+    wish = {"prompt": "a horse", "seed": 0, "w": 4.0, "n": 0}
+    for n in range(30):
+        panel.answer(wish, n / 30, ms=100.0 + n)
+        panel.rest()
+    seconds = (panel.page.evaluate("performance.now()") - begun) / 1000
+    panel.page.wait_for_timeout(400)
+    assert panel.reading("drawn in") == "129 ms"  # the last is not swallowed
+    assert 1 <= panel.page.evaluate("window.changes") <= 4 * seconds + 2
+    assert 4 * seconds + 2 < 30, "pictures came too slowly to tell"
 
 
 def test_the_time_from_the_hand_to_the_eye_and_the_rate_are_measured(stage):
