@@ -54,10 +54,11 @@ class Live(Stage):
         return [entry["content"] for entry in self.log() if entry["kind"] == "send"]
 
     def answer(self, wish, value, rung="", ms=30.0):
-        """Deliver the picture of a wish as the kernel does."""
+        """Deliver the picture of a wish as the kernel does; how many wishes were sent by then, in the same call."""
         coded = base64.b64encode(encode(as_picture(shade(value), "picture"))).decode()
         content = {**wish, "kind": "picture", "rung": rung, "ms": ms, "base64": coded}
-        self.page.evaluate("content => kernel.say(content)", content)
+        deliver = "content => { kernel.say(content); return log.filter(entry => entry.kind === 'send').length; }"
+        return self.page.evaluate(deliver, content)
 
     def grey(self, number=0):
         read = "canvas => colourAt(canvas, 0.5)[0]"
@@ -133,10 +134,7 @@ def test_an_answer_asks_at_once_and_waits_for_no_frame(stage):
     for _ in range(4):
         panel.page.keyboard.press("ArrowRight")
         panel.rest()
-    coded = base64.b64encode(encode(as_picture(shade(0.1), "picture"))).decode()
-    content = {**panel.wanted[0], "kind": "picture", "rung": "", "ms": 30.0, "base64": coded}
-    sent = "content => { kernel.say(content); return log.filter(entry => entry.kind === 'send').length; }"
-    assert panel.page.evaluate(sent, content) == 3  # within the very call, two having been under way before
+    assert panel.answer(panel.wanted[0], 0.1) == 3  # two had been under way before
 
 
 def test_an_end_without_a_picture_is_an_answer(stage):
@@ -275,7 +273,8 @@ def test_readings_change_a_few_times_a_second_however_fast_pictures_come(stage):
     panel.page.evaluate("""() => {
       window.changes = 0;
       new MutationObserver(records => { window.changes += records.length > 0; })
-        .observe(document.querySelector(".kit-readings div:last-child dd"), { childList: true, characterData: true, subtree: true });
+        .observe(document.querySelector(".kit-readings div:last-child dd"),
+          { childList: true, characterData: true, subtree: true });
     }""")
     begun = panel.page.evaluate("performance.now()")
     wish = {"prompt": "a horse", "seed": 0, "w": 4.0, "n": 0}
