@@ -43,6 +43,12 @@ class Live(Stage):
         box = self.dial.bounding_box()
         return box["x"] + (w - 1) / 7 * box["width"], box["y"] + 16
 
+    def press(self, key, times):
+        """A key so often, a frame each."""
+        for _ in range(times):
+            self.page.keyboard.press(key)
+            self.rest()
+
     def now(self):
         self.rest()
         return float(self.dial.get_attribute("aria-valuenow"))
@@ -114,35 +120,27 @@ def test_moves_in_one_frame_are_one_wish_the_last(stage):
 def test_at_most_two_are_asked_for_unanswered_and_an_answer_asks_for_the_newest(stage):
     panel = stage(drawn())
     panel.dial.focus()
-    for _ in range(10):
-        panel.page.keyboard.press("ArrowRight")
-        panel.rest()
+    panel.press("ArrowRight", 10)
     wishes = panel.wanted
     assert [wish["n"] for wish in wishes] == [1, 2] and panel.now() == 5
     panel.answer(wishes[0], 0.1)
     assert [wish["n"] for wish in panel.wanted] == [1, 2, 3] and panel.wanted[-1]["w"] == 5
     panel.answer(panel.wanted[2], 0.2)  # answers the second, too
-    for _ in range(10):
-        panel.page.keyboard.press("ArrowLeft")
-        panel.rest()
+    panel.press("ArrowLeft", 10)
     assert [wish["n"] for wish in panel.wanted] == [1, 2, 3, 4, 5]
 
 
 def test_an_answer_asks_at_once_and_waits_for_no_frame(stage):
     panel = stage(drawn())
     panel.dial.focus()
-    for _ in range(4):
-        panel.page.keyboard.press("ArrowRight")
-        panel.rest()
+    panel.press("ArrowRight", 4)
     assert panel.answer(panel.wanted[0], 0.1) == 3  # two had been under way before
 
 
 def test_an_end_without_a_picture_is_an_answer(stage):
     panel = stage(drawn())
     panel.dial.focus()
-    for _ in range(6):
-        panel.page.keyboard.press("ArrowRight")
-        panel.rest()
+    panel.press("ArrowRight", 6)
     assert len(panel.wanted) == 2
     panel.page.evaluate("kernel.say({ kind: 'ended' })")
     assert len(panel.wanted) == 3
@@ -325,9 +323,7 @@ def test_silence_is_told_after_three_seconds_and_an_answer_takes_it_back(stage):
     panel.page.wait_for_timeout(3200)
     expect(panel.find(".kit-state")).to_have_text(NO_ANSWER)
     panel.dial.focus()
-    for _ in range(6):
-        panel.page.keyboard.press("ArrowRight")
-        panel.rest()
+    panel.press("ArrowRight", 6)
     assert [wish["n"] for wish in panel.wanted] == [1, 2, 3]
     panel.answer(panel.wanted[0], 0.4)
     expect(panel.find(".kit-state")).to_have_text("")
