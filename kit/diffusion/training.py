@@ -24,6 +24,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kit.diffusion.muon import Muon
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -31,7 +33,8 @@ class Plan:
 
     steps: optimiser steps.  lr: the peak of a one-cycle schedule: linear from 0 over `warmup` of the steps, then along
     `fall`, a "cosine" or a "line", down to `floor` of it; warmup=0 and floor=1 keep the rate constant.
-    decay: AdamW's weight decay.
+    decay: the weight decay.  muon: what the names hold of those weights that Muon trains, "block" for the blocks of a
+    U-Net; all others, and all vectors, AdamW does.
     average: the moving average's decay a step, 0 for none (it starts faster, as (1 + step) / (10 + step)).
     clip: the largest gradient norm.  seed: of all batches.
     every: steps between checkpoints.  precision: "float32", or "bf16" for the products of a forward pass, on devices
@@ -49,6 +52,7 @@ class Plan:
     every: int = 500
     precision: str = "float32"
     fall: str = "cosine"
+    muon: str | None = None
 
     def __post_init__(self):
         if self.steps < 1:
@@ -139,13 +143,13 @@ class Run:
     def _begin(self) -> int:
         give_back_memory()
         plan = self.plan
-        optimiser = torch.optim.AdamW(self.trained, lr=plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)
+        optimisers = _optimisers(self.objective, plan, self.trained)
         average = [p.detach().clone() for p in self.trained] if plan.average else []
         start, seconds = 0, 0.0
         if self.checkpoint is not None and self.checkpoint.exists():
-            start, self.losses, seconds = _load(self.checkpoint, plan, self.trained, optimiser, average)
+            start, self.losses, seconds = _load(self.checkpoint, plan, self.trained, optimisers, average)
         self.objective.train()
-        self.model, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
+        self.model, *self.optimisers = self.accelerator.prepare(self.objective, *optimisers)
         self.average = [a.to(p.device) for a, p in zip(average, self.trained, strict=bool(average))]
         self.begun = time.monotonic() - seconds
         return start
@@ -158,15 +162,16 @@ class Run:
         torch.manual_seed(seed)
         inputs = self.batch(torch.Generator().manual_seed(seed))
         inputs = tuple(x.to(accelerator.device) if isinstance(x, Tensor) else x for x in inputs)
-        for group in self.optimiser.param_groups:
+        for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = plan.rate(step)
         # Not accelerate's own mixed precision, which is one for all runs of a process.
         with torch.autocast(accelerator.device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.model(*inputs)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(self.trained, plan.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         if self.average:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.trained], 1 - _pace(plan, step))
         self.losses.append(accelerator.reduce(loss.detach(), "mean").item())
@@ -181,7 +186,7 @@ class Run:
         if self.checkpoint is None or not self.losses or not self.accelerator.is_main_process:
             return
         run = {"step": len(self.losses), "losses": self.losses, "seconds": time.monotonic() - self.begun}
-        inner = getattr(self.optimiser, "optimizer", self.optimiser)
+        inner = [optimiser.optimizer for optimiser in self.optimisers]  # without accelerate's wrapping
         with atomic(self.checkpoint) as temporary:
             metadata = {"plan": repr(self.plan), "run": json.dumps(run)}
             save_file(_tensors(self.trained, inner, self.average), temporary, metadata)
@@ -212,12 +217,30 @@ def _pace(plan: Plan, step: int) -> float:
     return min(plan.average, (1 + step) / (10 + step))
 
 
-def _tensors(trained, optimiser, average) -> dict[str, Tensor]:
+def _optimisers(objective, plan: Plan, trained) -> list[torch.optim.Optimizer]:
+    named = {p for name, p in objective.named_parameters() if plan.muon is not None and plan.muon in name}
+    matrices = [p for p in trained if p in named and p.ndim > 1]
+    if plan.muon is not None and not matrices:
+        raise ValueError(
+            f"Plan: got muon={plan.muon!r}, wanted a part of the name of a weight of two dimensions or more"
+        )
+    others = [p for p in trained if p not in set(matrices)]
+    dtype = torch.bfloat16 if all(computes_bf16(p.device) for p in matrices) else torch.float32
+    muon = [Muon(matrices, plan.lr, plan.decay, dtype)] if matrices else []
+    return muon + ([torch.optim.AdamW(others, plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)] if others else [])
+
+
+def _owner(optimisers) -> dict:
+    """Which optimiser trains a parameter."""
+    return {p: each for each in optimisers for group in each.param_groups for p in group["params"]}
+
+
+def _tensors(trained, optimisers, average) -> dict[str, Tensor]:
     """Everything a run consists of, by name, ready for one safetensors file."""
-    tensors = {}
+    tensors, owner = {}, _owner(optimisers)
     for i, parameter in enumerate(trained):
         tensors[f"{i}.weight"] = parameter.detach()
-        tensors |= {f"{i}.{name}": value for name, value in optimiser.state[parameter].items()}
+        tensors |= {f"{i}.{name}": value for name, value in owner[parameter].state[parameter].items()}
         if average:
             tensors[f"{i}.average"] = average[i]
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -229,7 +252,7 @@ def hours(checkpoint: str | Path) -> float:
         return json.loads(file.metadata()["run"])["seconds"] / 3600
 
 
-def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, list[float], float]:
+def _load(path: Path, plan: Plan, trained, optimisers, average) -> tuple[int, list[float], float]:
     with safe_open(path, "pt") as file:
         metadata = file.metadata()
         if metadata["plan"] != repr(plan):
@@ -237,6 +260,7 @@ def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, lis
                 f"train: {path} belongs to another plan; got {metadata['plan']}, wanted {plan!r}; "
                 "remove the file to begin again"
             )
+        owner = _owner(optimisers)
         for i, parameter in enumerate(trained):
             weight = file.get_tensor(f"{i}.weight")
             if weight.shape != parameter.shape:
@@ -245,9 +269,8 @@ def _load(path: Path, plan: Plan, trained, optimiser, average) -> tuple[int, lis
                     f"wanted {tuple(parameter.shape)}"
                 )
             parameter.data.copy_(weight)
-            optimiser.state[parameter] = {
-                name: file.get_tensor(f"{i}.{name}") for name in ("step", "exp_avg", "exp_avg_sq")
-            }
+            remembered = ("momentum",) if isinstance(owner[parameter], Muon) else ("step", "exp_avg", "exp_avg_sq")
+            owner[parameter].state[parameter] = {name: file.get_tensor(f"{i}.{name}") for name in remembered}
             if average:
                 average[i].copy_(file.get_tensor(f"{i}.average"))
     run = json.loads(metadata["run"])

@@ -53,6 +53,26 @@ def test_it_finds_the_known_solution_of_a_linear_problem():
     assert len(losses) == 600 and losses[-1] < 1e-5 * losses[0]
 
 
+def test_muon_moves_matrices_and_leaves_vectors_to_adamw():
+    """A first step of AdamW is as long as its rate; of Muon, 0.2 sqrt(3) of it, as the root of the sum of squares over
+    the two directions of a 2 x 3 matrix, each 0.5 to 1.5."""
+    model, plan = Line(), Plan(steps=1, lr=0.01, decay=0, average=0, warmup=0, floor=1, muon="map")
+    start = weights(model)
+    train(model, batch, plan, **QUIET)
+    moved = dict(
+        zip(("weight", "bias"), (now - was for now, was in zip(weights(model), start, strict=True)), strict=True)
+    )
+    assert torch.allclose(moved["bias"].abs(), torch.full((2,), 0.01), rtol=1e-3)
+    length = torch.linalg.svdvals(moved["weight"]) / (0.01 * 0.2 * 3**0.5)
+    assert ((length > 0.5) & (length < 1.5)).all()
+
+
+def test_muon_for_no_weight_is_refused():
+    for name in ("bias", "up_blocks"):  # a vector, and no weight at all
+        with pytest.raises(ValueError, match=f"got muon='{name}', wanted a part of the name of a weight"):
+            train(Line(), batch, Plan(steps=1, lr=0.01, muon=name), **QUIET)
+
+
 def test_the_schedule_warms_up_peaks_and_ends_near_zero():
     plan = Plan(steps=1000, lr=0.1, warmup=0.1)
     rates = [plan.rate(step) for step in range(1000)]
@@ -75,10 +95,11 @@ def test_the_average_is_the_recursion_it_says(tmp_path):
     assert not same(seen[-1], weights(model))
 
 
+@pytest.mark.parametrize("muon", [None, "map"])
 @pytest.mark.parametrize(("killed_in", "goes_on"), [("report", 26), ("batch", 21)])
-def test_a_run_that_is_killed_ends_with_the_same_weights_bit_for_bit(tmp_path, killed_in, goes_on):
+def test_a_run_that_is_killed_ends_with_the_same_weights_bit_for_bit(tmp_path, killed_in, goes_on, muon):
     """Between two steps nothing is lost; in the midst of one, what came after the last checkpoint."""
-    plan = Plan(steps=40, lr=0.05, every=10)
+    plan = Plan(steps=40, lr=0.05, every=10, muon=muon)
     whole, halves = Line(), Line()
     losses = train(whole, batch, plan, tmp_path / "whole.safetensors", **QUIET)
     calls = {"report": 0, "batch": 0}
