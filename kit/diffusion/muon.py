@@ -25,7 +25,9 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure=None):
         for group in self.param_groups:
             for p in (p for p in group["params"] if p.grad is not None):
-                mean = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+                mean = self.state[p]["momentum"]
                 mean.lerp_(p.grad, 1 - MOMENTUM)
                 ahead = p.grad.lerp(mean, MOMENTUM).flatten(1)  # Nesterov's
                 size = 0.2 * max(ahead.shape) ** 0.5  # the root mean square of AdamW's steps is about 0.2 of its rate

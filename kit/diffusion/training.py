@@ -111,8 +111,8 @@ class Run:
     checkpoint: a .safetensors file, written atomically every `plan.every` steps; where it exists the run goes on from
     it.  parameters: what to train, by default all that require gradients.
 
-    Iterating raises ValueError when the checkpoint belongs to another plan or model, FloatingPointError when the loss
-    is not finite (the last checkpoint stays).
+    Iterating raises ValueError when the checkpoint belongs to another plan or model, or the plan names no weight for
+    Muon; FloatingPointError when the loss is not finite (the last checkpoint stays).
     """
 
     def __init__(self, objective, batch, plan, checkpoint=None, *, parameters=None):
@@ -143,7 +143,7 @@ class Run:
     def _begin(self) -> int:
         give_back_memory()
         plan = self.plan
-        optimisers = _optimisers(self.objective, plan, self.trained)
+        optimisers = _optimisers(self.objective, plan, self.trained, self.accelerator.device)
         average = [p.detach().clone() for p in self.trained] if plan.average else []
         start, seconds = 0, 0.0
         if self.checkpoint is not None and self.checkpoint.exists():
@@ -217,7 +217,7 @@ def _pace(plan: Plan, step: int) -> float:
     return min(plan.average, (1 + step) / (10 + step))
 
 
-def _optimisers(objective, plan: Plan, trained) -> list[torch.optim.Optimizer]:
+def _optimisers(objective, plan: Plan, trained, device) -> list[torch.optim.Optimizer]:
     named = {p for name, p in objective.named_parameters() if plan.muon is not None and plan.muon in name}
     matrices = [p for p in trained if p in named and p.ndim > 1]
     if plan.muon is not None and not matrices:
@@ -225,7 +225,7 @@ def _optimisers(objective, plan: Plan, trained) -> list[torch.optim.Optimizer]:
             f"Plan: got muon={plan.muon!r}, wanted a part of the name of a weight of two dimensions or more"
         )
     others = [p for p in trained if p not in set(matrices)]
-    dtype = torch.bfloat16 if all(computes_bf16(p.device) for p in matrices) else torch.float32
+    dtype = torch.bfloat16 if computes_bf16(device) else torch.float32
     muon = [Muon(matrices, plan.lr, plan.decay, dtype)] if matrices else []
     return muon + ([torch.optim.AdamW(others, plan.lr, betas=(0.9, 0.99), weight_decay=plan.decay)] if others else [])
 

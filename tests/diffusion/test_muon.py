@@ -29,11 +29,12 @@ def test_a_convolution_is_a_matrix_with_a_filter_a_row():
     conv, matrix = nn.Parameter(draw(6, 4, 3, 3)), nn.Parameter(draw(6, 36))
     with torch.no_grad():
         matrix.copy_(conv.flatten(1))
+    optimisers = Muon([conv], 0.1), Muon([matrix], 0.1)
     for step in range(4):
         conv.grad = draw(6, 4, 3, 3, seed=step)
         matrix.grad = conv.grad.flatten(1)
-        Muon([conv], 0.1).step()
-        Muon([matrix], 0.1).step()
+        for optimiser in optimisers:
+            optimiser.step()
     assert torch.equal(conv.flatten(1), matrix)
 
 

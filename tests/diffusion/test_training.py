@@ -54,8 +54,8 @@ def test_it_finds_the_known_solution_of_a_linear_problem():
 
 
 def test_muon_moves_matrices_and_leaves_vectors_to_adamw():
-    """A first step of AdamW is as long as its rate; of Muon, 0.2 sqrt(3) of it, as the root of the sum of squares over
-    the two directions of a 2 x 3 matrix, each 0.5 to 1.5."""
+    """AdamW's first step is as long as its rate; Muon's, of a 2 x 3 matrix, 0.2 sqrt(3) of it along each singular
+    vector, times 0.5 to 1.5."""
     model, plan = Line(), Plan(steps=1, lr=0.01, decay=0, average=0, warmup=0, floor=1, muon="map")
     start = weights(model)
     train(model, batch, plan, **QUIET)
