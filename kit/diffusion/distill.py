@@ -23,7 +23,7 @@ from kit.diffusion import checks
 from kit.diffusion.ddim import State
 from kit.diffusion.schedule import shaped
 
-WEIGHTS = ("snr", "truncated_snr", "snr_plus_one", "landing")
+WEIGHTS = ("snr", "truncated_snr", "snr_plus_one")
 
 
 class Levels(NamedTuple):
@@ -113,18 +113,13 @@ def target(teacher, levels, z, i, *given):
     return (z_end - of_z * z) / of_x0
 
 
-def weight(ab, kind="truncated_snr", ab_next=None):
+def weight(ab, kind="truncated_snr"):
     """What the squared error of x0 counts at a level: SNR, max(SNR, 1) or SNR + 1 (section 4).
 
-    The first is the squared error of eps, the last that of v. "landing", which is not the paper's, is the squared error
-    of where the step to ab_next ends: at a noisy level a short step takes little of x0.
+    The first is the squared error of eps, the last that of v.
     """
     if kind not in WEIGHTS:
         raise ValueError(f"weight: got {kind!r}, wanted one of {', '.join(map(repr, WEIGHTS))}")
-    if kind == "landing":
-        if ab_next is None:
-            raise ValueError("weight: got 'landing' without ab_next, wanted alpha_bar where the step ends")
-        return _shares(ab, ab_next)[0] ** 2
     snr = ab / (1 - ab)
     return {"snr": snr, "truncated_snr": snr.clamp(min=1), "snr_plus_one": snr + 1}[kind]
 
@@ -164,7 +159,7 @@ class Halving(nn.Module):
         with torch.no_grad():
             wanted = target(self.teacher[0], self.levels, z, 2 * i, *given)
         error = (said(self.student, self.own, z, i, *given) - wanted).square().flatten(1).mean(1)
-        return (weight(ab, self.kind, self.own.alpha_bar[i - 1]).to(error) * error).mean()
+        return (weight(ab, self.kind).to(error) * error).mean()
 
 
 class Matching(nn.Module):
@@ -187,7 +182,7 @@ class Matching(nn.Module):
             wanted = self.guided(z, i, cond, w)
         z, i, cond, ab = (_tiled(x, len(w)) for x in (z, i, cond, ab))
         error = (said(self.student, self.levels, z, i, cond, w) - wanted).square().flatten(1).mean(1)
-        return (weight(ab, self.kind, self.levels.alpha_bar[i - 1]).to(error) * error).mean()
+        return (weight(ab, self.kind).to(error) * error).mean()
 
     def guided(self, z, i, cond, w):
         """x0 (k n, c, h, w) of the guided prediction u + w (c - u), from one call of the teacher."""

@@ -1,9 +1,9 @@
 """Remakes the small world's students: `python -m kit.world.distilling`, or `make students`.
 
 Stages, each a run of `kit.diffusion.training.train` with a checkpoint of its own, so that a killed run goes on where
-it stopped: the U-Net learns to say v instead of eps; one network learns what the U-Net says under guidance, for every w
-of a range (2210.03142, stage 1); then halving after halving of its steps (stage 2; 2202.00512, Algorithm 2); last an
-encoder, which walks up as the U-Net does, in half the steps, and differs from a student in its attention only.
+it stopped: one network learns what the U-Net says under guidance, for every w of a range (2210.03142, stage 1); then
+halving after halving of its steps (stage 2; 2202.00512, Algorithm 2); last an encoder, which walks up as the U-Net
+does, in half the steps, and differs from a student in its attention only.
 """
 
 import argparse
@@ -21,7 +21,6 @@ from torch import nn
 from kit.diffusion import ddim, lora
 from kit.diffusion.distill import Halving, Matching, discrete, halved, upward
 from kit.diffusion.guidance import guided
-from kit.diffusion.schedule import Schedule
 from kit.diffusion.seeds import randn
 from kit.diffusion.training import Plan, atomic, hours, train
 from kit.world import STUDENTS, WEIGHTS, students
@@ -36,7 +35,7 @@ GUIDANCE = (1.0, 2.0, 4.0, 7.5)  # the w that students are measured at
 
 def halving(steps, lr):
     """As the paper anneals: from a rate down a line, without an average of the weights."""
-    return Plan(steps, lr, warmup=0.02, decay=0, average=0, every=100, precision="bf16", fall="line")
+    return Plan(steps, lr, warmup=0.02, decay=0, average=0, every=100, precision="bf16", fall="line", muon="block")
 
 
 @dataclass(frozen=True)
@@ -44,43 +43,22 @@ class Recipe:
     """How long each stage trains; batches are shared among processes."""
 
     batch: int = 64
-    guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here
-    weight: str = "landing"  # of `distill.WEIGHTS`
-    velocity: Plan = Plan(steps=400, lr=1e-3, every=100, precision="bf16", average=0.99)
-    guided: Plan = Plan(steps=2600, lr=1e-3, every=100, precision="bf16")
+    guidance: tuple[float, float] = (1.0, 8.0)  # w is drawn from here, 1 / sqrt(w) evenly: errors grow with it
+    weight: str = "truncated_snr"  # of `distill.WEIGHTS`
+    guided: Plan = Plan(steps=3000, lr=3e-4, every=100, precision="bf16", average=0.99, muon="block")
     first: int = 16  # steps of the guided network, before any halving
     halvings: tuple[Plan, ...] = (  # the later, the farther a student has to go
-        halving(200, 4e-4),
-        halving(250, 4e-4),
-        halving(350, 5e-4),
-        halving(500, 5e-4),
+        halving(600, 3e-4),
+        halving(800, 3e-4),
+        halving(1200, 3e-4),
+        halving(1600, 3e-4),
     )
     shipped: tuple[int, ...] = (8, 4, 2, 1)
-    encoder: Plan = halving(150, 4e-4)  # of as many steps as the first that is shipped
+    encoder: Plan = replace(halving(150, 4e-4), muon=None)  # of as many steps as the first that is shipped
     rank: int = 32  # of the encoder's changes
     latents: int = 12_000
     prompts: int = 100  # held out, to measure the finished students
     exact: int = 64  # steps of the teacher's own, that they are measured against
-
-
-class Velocity(nn.Module):
-    """The objective of the first stage: what is said of v, as eps, against the teacher's own eps.
-
-    teacher: a `predict(z, t, cond) -> eps`. In place of the data, whose noise an answer of the teacher has not: for as
-    many steps the U-Net that says v then draws what the teacher draws more closely.
-    """
-
-    def __init__(self, unet, teacher):
-        super().__init__()
-        self.unet, self.teacher, self.schedule = unet, teacher, Schedule.stable_diffusion()
-
-    def forward(self, x0, t, eps, cond):
-        t = t.cpu()
-        z = self.schedule.add_noise(x0, eps, t)
-        with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
-            wanted = self.teacher(z, t, cond)
-        v = self.unet(z, t.to(z.device), cond).sample.float()
-        return (self.schedule.eps_from_v(z, v, t) - wanted).square().mean()
 
 
 def distilled(recipe: Recipe, work: Path, teacher: World):
@@ -89,8 +67,7 @@ def distilled(recipe: Recipe, work: Path, teacher: World):
     The checkpoints are in `work` / students, the latents of the small world's own training in `work`.
     """
     folder, draw = work / "students", drawn(recipe, work, teacher)
-    unet = _velocity(recipe, folder, teacher, draw)
-    student, losses = _guided(recipe, folder, teacher, draw, unet)
+    student, losses = _guided(recipe, folder, teacher, draw)
     yield "guided", student, losses
     levels = discrete(teacher.schedule, recipe.first)
     for plan in recipe.halvings:
@@ -132,40 +109,29 @@ def drawn(recipe, work, teacher):
     return world.captioned(scenes, latents * teacher.scale, teacher.text_encoder, teacher.tokenizer)
 
 
-def _velocity(recipe, folder, teacher, draw):
-    unet = _trainable(deepcopy(teacher.unet))
-
-    def batch(random):
-        x0, cond, eps = draw(recipe.batch, random)
-        return x0, torch.randint(len(teacher.schedule), (len(x0),), generator=random), eps, cond
-
-    train(Velocity(unet, teacher.predict), batch, recipe.velocity, folder / "velocity.safetensors")
-    return unet
-
-
-def _guided(recipe, folder, teacher, draw, unet):
-    student = Student(_trainable(hearing(unet)))
+def _guided(recipe, folder, teacher, draw):
+    student = Student(_trainable(hearing(teacher.unet)))
     levels = discrete(teacher.schedule, recipe.first)
     uncond = teacher.text_encoder(teacher.tokens([""])).last_hidden_state
     objective = Matching(student, teacher.predict, levels, uncond, recipe.weight)
     one = _batches(replace(recipe, batch=recipe.batch // 2), draw, levels)
 
     def batch(random):
-        """Half as many latents, each under two w that mirror each other in the range: what differs is what w does."""
+        """Half as many latents, each under two w that mirror each other: what differs is what w does."""
         *given, w = one(random)
-        return *given, torch.cat([w, sum(recipe.guidance) - w])
+        return *given, torch.cat([w, (sum(end**-0.5 for end in recipe.guidance) - w**-0.5) ** -2])
 
     losses = train(objective, batch, recipe.guided, folder / "guided.safetensors")
     return student, losses
 
 
 def _batches(recipe, draw, levels):
-    low, high = recipe.guidance
+    small, large = (end**-0.5 for end in reversed(recipe.guidance))
 
     def batch(random):
         x0, cond, eps = draw(recipe.batch, random)
         i = torch.randint(1, levels.steps + 1, (len(x0),), generator=random)
-        return x0, i, eps, cond, low + (high - low) * torch.rand(len(x0), generator=random)
+        return x0, i, eps, cond, (small + (large - small) * torch.rand(len(x0), generator=random)) ** -2
 
     return batch
 
@@ -221,7 +187,7 @@ def make_students(recipe: Recipe, work: Path, out: Path, replace_better: bool = 
         "recipe": asdict(recipe),
         "processes": int(os.environ.get("WORLD_SIZE", 1)),
         "machine": world.machine(),
-        "hours": {name: round(hours(work / "students" / f"{name}.safetensors"), 3) for name in ("velocity", *curves)},
+        "hours": {name: round(hours(work / "students" / f"{name}.safetensors"), 3) for name in curves},
         "losses": {name: world.thin(losses) for name, losses in curves.items()},
         "measured": {str(steps): row for steps, row in measured.items()},
         "files": world.checksums(staged),

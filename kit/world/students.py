@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from kit.diffusion.denoising import Denoising
 from kit.diffusion.distill import Distilled, discrete, fourier, upward
 from kit.diffusion.schedule import Schedule
 from kit.diffusion.seeds import randn
@@ -24,16 +25,22 @@ HEARD = 0.07  # the size of the weights that a student first hears it with
 
 
 class Student(nn.Module):
-    """A U-Net with `time_cond_proj_dim` as a module (z, t, cond, w) -> v, in z's dtype; t and w (n,)."""
+    """A U-Net with `time_cond_proj_dim` as a module (z, t, cond, w) -> v, in z's dtype; t and w (n,).
 
-    def __init__(self, unet):
+    prediction: what the U-Net says, "epsilon" or "v_prediction". Of eps, v = (eps - sigma z) / alpha is read, at Stable
+    Diffusion's levels, none of which is without signal: so no U-Net need learn to say v, and one begins as its teacher.
+    """
+
+    def __init__(self, unet, prediction="epsilon"):
         super().__init__()
-        self.unet = unet
+        self.unet, self.denoising = unet, Denoising(Schedule.stable_diffusion(), prediction)
 
     def forward(self, z, t, cond, w):
         dtype = self.unet.dtype
         told = (fourier(w.to(z.device), self.unet.config.time_cond_proj_dim) * _slow(z.device)).to(dtype)
-        return self.unet(z.to(dtype), t.to(z.device), cond.to(dtype), timestep_cond=told).sample.to(z.dtype)
+        said = self.unet(z.to(dtype), t.to(z.device), cond.to(dtype), timestep_cond=told).sample.to(z.dtype)
+        eps_said = self.denoising.prediction == "epsilon"
+        return self.denoising.schedule.v_from_eps(z, said, t.cpu()) if eps_said else said
 
 
 def hearing(unet):

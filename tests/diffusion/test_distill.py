@@ -80,8 +80,6 @@ def test_a_step_is_a_rotation_by_the_angle_between_the_levels():
         ab, below = levels.alpha_bar[[i]], levels.alpha_bar[[i - 1]]
         got = distill.step(z, distill.x0_from_v(z, v, ab), ab, below)
         assert (got - (math.cos(d) * z - math.sin(d) * v)).abs().max() < 1e-12
-        counted = distill.weight(ab, "landing", below)  # an error of x0 is one of v, less 1 / sigma
-        assert torch.allclose(counted, math.sin(d) ** 2 / (1 - ab), rtol=1e-12)
 
 
 def test_the_weights_make_the_error_of_x0_that_of_eps_and_of_v():
@@ -182,8 +180,8 @@ def test_the_loss_is_zero_for_the_target_and_counts_errors_by_their_weight():
     z = ab**0.5 * x0 + (1 - ab) ** 0.5 * eps
     wanted = ((0.1 * z).square() * (ab / (1 - ab)).clamp(min=1)).mean()
     assert torch.allclose(objective(*given), wanted)
-    landing = distill.Halving(student, teacher, levels, "landing")(*given)
-    assert torch.allclose(landing, ((0.1 * z).square() * math.sin(math.pi / 8) ** 2 / (1 - ab)).mean())
+    of_v = distill.Halving(student, teacher, levels, "snr_plus_one")(*given)
+    assert torch.allclose(of_v, ((0.1 * z).square() / (1 - ab)).mean())
     assert not any("teacher" in name for name, _ in objective.named_modules())
 
 
@@ -323,8 +321,6 @@ def test_what_makes_no_sense_is_refused():
         discrete(SCHEDULE, 1001)
     with pytest.raises(ValueError, match="weight: got 'eps', wanted one of 'snr'"):
         distill.weight(torch.ones(1), "eps")
-    with pytest.raises(ValueError, match="weight: got 'landing' without ab_next"):
-        distill.weight(torch.ones(1), "landing")
     with pytest.raises(ValueError, match=r"network\(z, t, ...\): got shape"):
         distill.said(lambda z, t: z[:, :1], cosine(2), draw(1, 3, 2, 2), torch.tensor([1]))
 

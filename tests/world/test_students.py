@@ -43,12 +43,24 @@ def given(n=2):
 
 def test_a_network_that_hears_w_is_the_unet_but_for_a_little_of_w(models):
     z, t, cond, w = given()
-    student, alone = Student(hearing(models.unet)), models.unet(z, t, cond).sample
+    student, alone = Student(hearing(models.unet), "v_prediction"), models.unet(z, t, cond).sample  # as it is said
     said = student(z, t, cond, w)
     assert 0 < (said - alone).std() < 0.5 * alone.std()
     assert (student(z, t, cond, w + 2) - said).std() > 0
     student.unet.time_embedding.cond_proj.weight.data.zero_()
     assert torch.equal(student(z, t, cond, w), alone)
+
+
+def test_v_is_read_from_a_unet_that_says_eps_and_taken_from_one_that_says_v(models):
+    z, t, cond, w = given()
+    unet = hearing(models.unet)
+    eps = unet(z, t, cond, timestep_cond=fourier(w, 256)).sample
+    ab = models.schedule.alpha_bar[t].view(-1, 1, 1, 1)
+    x0 = (z - (1 - ab).sqrt() * eps) / ab.sqrt()
+    assert ((ab.sqrt() * eps - (1 - ab).sqrt() * x0) - Student(unet)(z, t, cond, w)).abs().max() < 1e-4
+    assert torch.equal(Student(unet, "v_prediction")(z, t, cond, w), eps)
+    with pytest.raises(ValueError, match="prediction: got 'x0', wanted one of 'epsilon', 'v_prediction'"):
+        Student(unet, "x0")
 
 
 def test_only_waves_of_at_most_one_turn_are_heard_and_learnt_from(models):
@@ -97,11 +109,9 @@ def test_a_saved_student_says_what_it_said(models, moved, tmp_path):
 
 
 def test_the_stock_pipeline_runs_a_student(models, moved, tmp_path):
-    """diffusers' own way with such a U-Net: the embedding of w - 1, no second call, v, steps counted from the end."""
+    """diffusers' own way with such a U-Net: the embedding of w - 1, no second call, steps counted from the end."""
     moved.unet.save_pretrained(tmp_path)
-    scheduler = DDIMScheduler.from_pretrained(
-        WEIGHTS / "scheduler", prediction_type="v_prediction", timestep_spacing="trailing"
-    )
+    scheduler = DDIMScheduler.from_pretrained(WEIGHTS / "scheduler", timestep_spacing="trailing")
     unet = type(moved.unet).from_pretrained(tmp_path)
     pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS, unet=unet, scheduler=scheduler, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
